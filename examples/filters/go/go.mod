@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+
+module filters
+
+go 1.24
+
+require github.com/proxy-wasm/proxy-wasm-go-sdk v0.0.0-20260105142703-44c7d5847745
