@@ -149,6 +149,7 @@ install_packages() {
         command -v sudo >/dev/null || die "needs root, or sudo, to install ${packages[*]}"
         apt=(sudo "${apt[@]}")
     fi
+    mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
     say "installing ${packages[*]} (apt)"
     quiet "${apt[@]}" update
     quiet "${apt[@]}" install -y --no-install-recommends "${packages[@]}"

@@ -6,42 +6,56 @@ use std::rc::Rc;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::{Action, ContextType, LogLevel};
-use serde::Deserialize;
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
     proxy_wasm::set_root_context(|_| Box::<Root>::default());
 }}
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+type Headers = BTreeMap<String, String>;
+
+#[derive(Default)]
 struct Config {
-    request: BTreeMap<String, String>,
-    response: BTreeMap<String, String>,
+    request: Headers,
+    response: Headers,
 }
 
 impl Config {
     fn parse(text: &[u8]) -> Result<Self, String> {
         if text.trim_ascii().is_empty() {
-            let one = |name: &str, value: &str| BTreeMap::from([(name.into(), value.into())]);
+            let one = |name: &str, value: &str| Headers::from([(name.into(), value.into())]);
             return Ok(Config {
                 request: one("x-proxy-wasm", "rust"),
                 response: one("x-plugin", "rust-add-headers"),
             });
         }
-        let config: Config = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        for (name, value) in config.request.iter().chain(&config.response) {
-            let name_ok = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-            if name.is_empty() || !name.bytes().all(name_ok) {
-                return Err(format!("{name:?} is not a header name"));
-            }
-            // A line break would let a value become another header.
-            if value.bytes().any(|byte| byte.is_ascii_control()) {
-                return Err(format!("the value of {name:?} has a control character"));
+        let sections: BTreeMap<String, Headers> =
+            serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let mut config = Config::default();
+        for (section, headers) in sections {
+            check(&headers)?;
+            match section.as_str() {
+                "request" => config.request = headers,
+                "response" => config.response = headers,
+                _ => return Err(format!("unknown field {section:?}")),
             }
         }
         Ok(config)
     }
+}
+
+fn check(headers: &Headers) -> Result<(), String> {
+    for (name, value) in headers {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if name.is_empty() || !name.bytes().all(known) {
+            return Err(format!("{name:?} is not a header name"));
+        }
+        // A line break would let a value become another header.
+        if value.bytes().any(|byte| byte.is_ascii_control()) {
+            return Err(format!("the value of {name:?} has a control character"));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Default)]
