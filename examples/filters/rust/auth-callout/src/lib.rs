@@ -38,6 +38,9 @@ impl Default for Config {
 
 impl Config {
     fn parse(text: &[u8]) -> Result<Self, String> {
+        if text.trim_ascii().is_empty() {
+            return Err("it is empty".into());
+        }
         let mut config: Config = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         if config.cluster.is_empty() {
             return Err("\"cluster\" is missing".into());

@@ -29,6 +29,9 @@ struct Edit {
 
 impl Config {
     fn parse(text: &[u8]) -> Result<Self, String> {
+        if text.trim_ascii().is_empty() {
+            return Err("it is empty".into());
+        }
         let config: Config = serde_json::from_slice(text).map_err(|error| error.to_string())?;
         match (&config.request, &config.response) {
             (None, None) => Err("neither \"request\" nor \"response\" is given".into()),
