@@ -47,6 +47,7 @@ pub(crate) struct Services {
     tokens: RefCell<TokenTable>,
     /// Set while a call of the host runs: what the host calls meanwhile is refused or queued.
     entered: Cell<bool>,
+    closed: Cell<bool>,
     pending: RefCell<VecDeque<(Token, Completion)>>,
     vms: RefCell<HashMap<u64, Weak<Vm>>>,
     /// Who registered which queue of the host's.
@@ -75,6 +76,7 @@ impl Services {
             stats: Cell::default(),
             tokens: RefCell::default(),
             entered: Cell::new(false),
+            closed: Cell::new(false),
             pending: RefCell::default(),
             vms: RefCell::default(),
             host_queues: RefCell::default(),
@@ -86,12 +88,27 @@ impl Services {
         }
     }
 
+    /// Fails inside a host callback.
+    pub(crate) fn check_outside(&self) -> Result<()> {
+        if self.entered.get() {
+            return Err(Error::new(ErrorKind::Reentrant, "not allowed inside a host callback of the same worker"));
+        }
+        Ok(())
+    }
+
+    /// The worker has ended: guests run no more, the host is called no more.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
     /// Runs a call of the host; refused inside another one. Completions that came meanwhile are delivered at the end.
     pub(crate) fn enter<R>(&self, run: impl FnOnce() -> R) -> Result<R> {
-        if self.entered.replace(true) {
-            let text = "not allowed inside a host callback of the same worker";
-            return Err(Error::new(ErrorKind::Reentrant, text));
-        }
+        self.check_outside()?;
+        self.entered.set(true);
         let result = run();
         self.deliver_pending();
         self.entered.set(false);

@@ -381,7 +381,7 @@ pub struct StreamHandle {
 impl StreamHandle {
     pub(crate) fn new(chain: &Chain, kind: StreamKind, data: StreamData) -> Result<Self> {
         let services = &chain.services;
-        services.enter(|| ())?;
+        services.check_outside()?;
         services.count(|stats| {
             stats.streams += 1;
             stats.streams_created += 1;

@@ -203,7 +203,7 @@ impl Vm {
         ticks: u64,
         run: impl FnOnce(&Exports, &mut Store<VmState>) -> wasmtime::Result<R>,
     ) -> Result<R> {
-        if self.failed.get() {
+        if self.failed.get() || self.services.is_closed() {
             return Err(Error::new(ErrorKind::GuestUnavailable, "the VM of the plugin has failed"));
         }
         let Ok(mut store) = self.store.try_borrow_mut() else {
@@ -405,8 +405,10 @@ impl Drop for Vm {
         self.services.count(|stats| stats.vms -= 1);
         let state = self.store.get_mut().data_mut();
         for token in std::mem::take(&mut state.calls).into_values() {
-            self.services.end_call(token);
-            self.services.host.cancel_call(token);
+            // Those of a worker that has ended were cancelled with it.
+            if self.services.end_call(token).is_some() {
+                self.services.host.cancel_call(token);
+            }
         }
     }
 }

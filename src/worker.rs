@@ -169,6 +169,11 @@ impl Worker {
         self.services.complete(token, Completion::GrpcClose { status, message: message.to_vec() })
     }
 
+    /// Fails inside a host callback.
+    pub(crate) fn check_outside(&self) -> Result<()> {
+        self.services.check_outside()
+    }
+
     /// Whether no stream lives and no root context waits for `proxy_done`: the worker can be dropped without loss.
     pub fn is_idle(&self) -> bool {
         self.services.stats.get().streams == 0 && self.services.all_vms().iter().all(|vm| !vm.is_draining())
@@ -190,6 +195,7 @@ impl Drop for Worker {
             self.services.end_call(token);
             self.services.host.cancel_call(token);
         }
+        self.services.close();
     }
 }
 
