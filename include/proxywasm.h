@@ -1466,7 +1466,8 @@ int32_t proxywasm_module_compile(const struct proxywasm_engine *engine,
  *
  * Errors: INVALID_ARGUMENT.
  */
-int32_t proxywasm_module_info(const struct proxywasm_module *module, struct proxywasm_module_info *out_info);
+int32_t proxywasm_module_get_info(const struct proxywasm_module *module,
+                                  struct proxywasm_module_info *out_info);
 
 /**
  * Lets go of a module; it lives until its plugins are gone too.

@@ -46,7 +46,7 @@ proxywasm_at_least() {
 # proxywasm_good_TOOL DIR: whether the TOOL in DIR is there and new enough.
 proxywasm_good_rust() {
     [ -x "$1/cargo" ] && [ -x "$1/rustc" ] || return 1
-    _pw_version=$("$1/rustc" --version 2>/dev/null) || return 1
+    _pw_version=$(MAKEFLAGS='' "$1/rustc" --version 2>/dev/null) || return 1
     _pw_version=${_pw_version#rustc }
     proxywasm_at_least "${_pw_version%% *}" "$PROXYWASM_RUST_MIN"
 }
@@ -87,7 +87,8 @@ export GOTOOLCHAIN="${GOTOOLCHAIN:-local}"
 
 PROXYWASM_WASM_STD=build PROXYWASM_WASI_TARGET=wasm32-unknown-unknown
 if [ "$PROXYWASM_HAVE_RUST" = yes ]; then
-    PROXYWASM_SYSROOT=$(rustc --print sysroot)
+    # Without MAKEFLAGS: below make -j, rustc would complain that the jobserver is not handed down.
+    PROXYWASM_SYSROOT=$(MAKEFLAGS='' rustc --print sysroot)
     if [ -d "$PROXYWASM_SYSROOT/lib/rustlib/wasm32-wasip1" ] &&
         [ -d "$PROXYWASM_SYSROOT/lib/rustlib/wasm32-unknown-unknown" ]; then
         PROXYWASM_WASM_STD=prebuilt PROXYWASM_WASI_TARGET=wasm32-wasip1
