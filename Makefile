@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# A thin front door: `make help`. Each target installs the tools it needs (tools/setup.sh) and stops early when
+# there is nothing to do.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Cargo would complain of a jobserver that is named in there and not handed down.
+unexport MAKEFLAGS
+
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+DESTDIR ?=
+
+SETUP := @tools/setup.sh
+ENV := . tools/env.sh;
+STAGE := build/stage
+C_TESTS := build/tests-c
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '%-18s %s\n' "make $$name" "$$text"; done
+
+.PHONY: build
+build: ## the library, into target/release
+	@echo "build: libproxywasm (release)"
+	$(SETUP) base rust
+	@$(ENV) cargo build --release --locked
+	@packaging/link-soname.sh target/release
+
+.PHONY: test
+test: test-rust test-c test-install test-example ## every test
+
+.PHONY: test-rust
+test-rust: ## the tests of the core and the C boundary, in Rust
+	@echo "test-rust: cargo test"
+	$(SETUP) base rust
+	@$(ENV) cargo test --locked --features fault-injection
+
+# The C tests take the release library, as it is installed; those of faults a debug one that can be made to panic,
+# which is the one that test-rust built.
+.PHONY: c-tests
+c-tests: build
+	$(SETUP) base test clang-wasm
+	@$(ENV) cargo build --quiet --locked --features fault-injection
+	@packaging/link-soname.sh target/debug
+	@cmake -S tests/c -B $(C_TESTS) >$(C_TESTS).log 2>&1 || { cat $(C_TESTS).log; exit 1; }
+	@cmake --build $(C_TESTS) -j 2 -- --no-print-directory -s
+
+.PHONY: test-c
+test-c: c-tests ## the tests of the C interface, with sanitizers and valgrind
+	@echo "test-c: ctest"
+	@ctest --test-dir $(C_TESTS) --output-on-failure --label-exclude tsan
+
+.PHONY: sanitize
+sanitize: c-tests ## the C tests under ASan, UBSan and, those with threads, TSan
+	@echo "sanitize: ctest"
+	@ctest --test-dir $(C_TESTS) --output-on-failure --label-regex 'asan|tsan'
+
+.PHONY: test-install
+test-install: build ## programs built against nothing but an installed copy
+	@echo "test-install: install, then build against it"
+	$(SETUP) base
+	@tests/c/install/run.sh
+
+.PHONY: test-example
+test-example: ## the example proxy's own test
+	@if [ -e cpp-example/test.sh ]; then \
+	    $(MAKE) --no-print-directory filters example && echo "test-example: cpp-example/test.sh" && cpp-example/test.sh; \
+	else echo "SKIPPED test-example: there is no cpp-example/test.sh"; fi
+
+.PHONY: lint
+lint: ## formatting, clippy, documentation, shell scripts, paths of this machine
+	$(SETUP) base rust lint
+	@$(ENV) .ci/lint
+
+.PHONY: filters
+filters: ## the example filters, into build/filters
+	@echo "filters: examples/filters"
+	@$(MAKE) --no-print-directory -C examples/filters
+
+.PHONY: example
+example: stage ## the example proxy, build/cpp-example/proxywasm-example
+	@echo "example: cpp-example"
+	$(SETUP) base example test
+	@mkdir -p build/cpp-example
+	@cmake -S cpp-example -B build/cpp-example -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+	    -DCMAKE_PREFIX_PATH="$(abspath $(STAGE))" >build/cpp-example.log 2>&1 || { cat build/cpp-example.log; exit 1; }
+	@cmake --build build/cpp-example -j 2 -- --no-print-directory -s
+
+.PHONY: demo
+demo: filters example ## the example proxy with filters, shown at work
+	@cpp-example/demo.sh
+
+.PHONY: bench
+bench: ## measurements
+	@echo "bench: cargo bench"
+	$(SETUP) base rust
+	@$(ENV) cargo bench --locked
+
+.PHONY: header
+header: ## writes include/proxywasm.h and include/proxywasm.sym anew from src/ffi
+	@echo "header: include/proxywasm.h, include/proxywasm.sym"
+	$(SETUP) base rust
+	@$(ENV) UPDATE_HEADER=1 cargo test --quiet --locked --features fault-injection --test header
+
+.PHONY: install
+install: build ## the library under PREFIX=/usr/local, LIBDIR=PREFIX/lib, below DESTDIR
+	@packaging/install.sh "$(DESTDIR)" "$(PREFIX)" "$(LIBDIR)"
+
+# An installed copy inside build/, which the example is built against.
+.PHONY: stage
+stage: build
+	@packaging/install.sh "" "$(abspath $(STAGE))" "$(abspath $(STAGE))/lib"
+
+.PHONY: clean
+clean: ## removes what the targets above made; keeps build/tools
+	rm -rf target build/stage build/tests-c build/tests-c.log build/install-test build/cpp-example build/cpp-example.log
+	@$(MAKE) --no-print-directory -C examples/filters clean
