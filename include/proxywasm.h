@@ -27,11 +27,6 @@
 /** Number of the binary interface: the number in the soname. Before 1.0 it is the minor version. */
 #define PROXYWASM_ABI_VERSION 1
 
-#if defined(__GNUC__) || defined(__clang__)
-#define PROXYWASM_NODISCARD __attribute__((warn_unused_result))
-#else
-#define PROXYWASM_NODISCARD
-#endif
 
 /**
  * Results of the library's functions. 0 is success; the numbers are never reused.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 #[derive(Clone)]
 pub struct Chain(Rc<ChainInner>);
 
-pub(crate) struct ChainInner {
+pub struct ChainInner {
     pub(crate) services: Rc<Services>,
     pub(crate) instances: Vec<Rc<Instance>>,
     pub(crate) phases: Phases,

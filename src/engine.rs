@@ -104,7 +104,7 @@ impl EngineConfig {
 #[derive(Clone)]
 pub struct Engine(Arc<EngineInner>);
 
-pub(crate) struct EngineInner {
+pub struct EngineInner {
     pub(crate) wasm: wasmtime::Engine,
     pub(crate) metrics: Metrics,
     pub(crate) shared_data: SharedData,

@@ -38,6 +38,8 @@ pub(crate) struct Lane {
     /// The plugin collects: it sees everything since it began to (StopIterationAndBuffer).
     pub(crate) buffering: Cell<bool>,
     pub(crate) trailers: Cell<Trailers>,
+    /// The plugin has been shown the body and has not let it go: it can read and change it.
+    pub(crate) shown: Cell<bool>,
     /// While a data callback runs: what the plugin sees. Otherwise: what is held back.
     pub(crate) body: RefCell<Body>,
     resume: Cell<bool>,

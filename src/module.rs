@@ -4,23 +4,25 @@
 use crate::abi::AbiVersion;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
+use crate::plugin::Capabilities;
+use crate::vm::VmState;
 use crate::{exports, hostcalls};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use wasmtime::ExternType;
+use wasmtime::{ExternType, InstancePre};
 
 /// A compiled module. Cheap to clone, shared by all threads.
 #[derive(Clone)]
 pub struct Module(Arc<ModuleInner>);
 
-pub(crate) struct ModuleInner {
+pub struct ModuleInner {
     pub(crate) engine: Engine,
     pub(crate) wasm: wasmtime::Module,
     pub(crate) abi: AbiVersion,
     pub(crate) digest: [u8; 32],
     pub(crate) initial_memory: u64,
-    /// Imports `env.proxy_*` that no version of the ABI has: linked to a stub that answers UNIMPLEMENTED.
-    pub(crate) unknown_hostcalls: Vec<String>,
+    /// Linked, with nothing denied.
+    pub(crate) pre: InstancePre<VmState>,
 }
 
 impl std::ops::Deref for Module {
@@ -42,11 +44,14 @@ impl Module {
     fn from_wasm(engine: &Engine, wasm: wasmtime::Module, digest: [u8; 32]) -> Result<Self> {
         let abi = abi_version(&wasm)?;
         exports::check(&wasm, abi)?;
-        let unknown_hostcalls = check_imports(engine, &wasm)?;
-        if !unknown_hostcalls.is_empty() {
+        let unknown = check_imports(&wasm)?;
+        // What the linker finds wrong now is an import with another type than the ABI's.
+        let pre = hostcalls::link(engine.linker()?, &wasm, &Capabilities::default())
+            .map_err(|e| Error::new(ErrorKind::DeniedImport, format!("{e:#}")))?;
+        if !unknown.is_empty() {
             engine.diagnose(|| {
                 tracing::warn!(
-                    imports = unknown_hostcalls.join(", "),
+                    imports = unknown.join(", "),
                     "the module imports functions that no version of Proxy-Wasm has; they will answer UNIMPLEMENTED"
                 );
             });
@@ -61,7 +66,7 @@ impl Module {
             abi,
             digest,
             initial_memory: initial_memory.unwrap_or(0),
-            unknown_hostcalls,
+            pre,
         })))
     }
 
@@ -126,27 +131,22 @@ fn abi_version(wasm: &wasmtime::Module) -> Result<AbiVersion> {
 }
 
 /// Checks each import against what is offered; gives the unknown hostcalls, which are stubbed.
-fn check_imports(engine: &Engine, wasm: &wasmtime::Module) -> Result<Vec<String>> {
-    let linker = engine.linker()?;
+fn check_imports(wasm: &wasmtime::Module) -> Result<Vec<String>> {
     let mut unknown = Vec::new();
     for import in wasm.imports() {
         let (module, name) = (import.module(), import.name());
-        let ExternType::Func(wanted) = import.ty() else {
+        if !matches!(import.ty(), ExternType::Func(_)) {
             let text = format!("import {module}.{name} is not a function; Proxy-Wasm offers functions only");
             return Err(Error::new(ErrorKind::DeniedImport, text));
-        };
-        match hostcalls::type_of(engine, linker, module, name) {
-            Some(offered) if offered.matches(&wanted) => {}
-            Some(offered) => {
-                let text = format!("import {module}.{name} has the type {wanted}, the ABI says {offered}");
-                return Err(Error::new(ErrorKind::DeniedImport, text));
-            }
-            None if module == "env" && name.starts_with("proxy_") => unknown.push(name.to_owned()),
-            None => {
-                let text = format!("import {module}.{name} is offered by no Proxy-Wasm host");
-                return Err(Error::new(ErrorKind::DeniedImport, text));
-            }
         }
+        if hostcalls::is_offered(module, name) {
+            continue;
+        }
+        if module != "env" || !name.starts_with("proxy_") {
+            let text = format!("import {module}.{name} is offered by no Proxy-Wasm host");
+            return Err(Error::new(ErrorKind::DeniedImport, text));
+        }
+        unknown.push(name.to_owned());
     }
     Ok(unknown)
 }

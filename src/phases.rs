@@ -253,7 +253,7 @@ impl<'a> Progress<'a> {
                     let count = if phase == Phases::NEW_CONNECTION { 0 } else { self.count(map) };
                     let result = match phase {
                         Phases::NEW_CONNECTION => self.stream.call(index, "proxy_on_new_connection", |exports, store, id| {
-                            exports.on_new_connection.as_ref().map_or(Ok(0), |f| f.call(store, id))
+                            exports.on_new_connection.as_ref().map_or(Ok(0), |f| f.call(store, (id,)))
                         }),
                         Phases::REQUEST_HEADERS => self.stream.call(index, "proxy_on_request_headers", |exports, store, id| {
                             exports.on_request_headers.as_ref().map_or(Ok(0), |f| f.call(store, id, count, end))
@@ -319,6 +319,7 @@ impl<'a> Progress<'a> {
             body.append(&mut chunk);
             body.len() as u32
         };
+        lane.shown.set(true);
         let Some(status) = self.call_data(index, size, end) else { return };
         let mut seen = std::mem::take(&mut *lane.body.borrow_mut());
         let trailers_added = end && self.way().trailers_added.take();
@@ -406,6 +407,7 @@ impl<'a> Progress<'a> {
     fn pass(&mut self, position: usize, body: Body, end: bool, trailers: bool) {
         let lane = self.lane(position);
         lane.flow.set(Flow::Open);
+        lane.shown.set(false);
         if self.has_headers() && !lane.headers_passed.replace(true) {
             let all = end && body.is_empty() && !trailers;
             self.headers_at(position + 1, all);

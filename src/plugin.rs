@@ -176,7 +176,7 @@ impl PluginConfig {
 #[derive(Clone)]
 pub struct Plugin(Arc<PluginInner>);
 
-pub(crate) struct PluginInner {
+pub struct PluginInner {
     pub(crate) config: PluginConfig,
     pub(crate) module: Module,
     pub(crate) pre: InstancePre<VmState>,
@@ -212,8 +212,12 @@ impl Plugin {
             );
             return Err(Error::new(ErrorKind::GuestLimit, text).context(whose));
         }
-        let pre = hostcalls::link(module, &config.capabilities)
-            .map_err(|e| Error::new(ErrorKind::DeniedImport, format!("{e:#}")).context(whose))?;
+        let pre = if config.capabilities.unrestricted() {
+            module.pre.clone()
+        } else {
+            hostcalls::link(module.engine.linker()?, &module.wasm, &config.capabilities)
+                .map_err(|e| Error::new(ErrorKind::DeniedImport, format!("{e:#}")).context(whose))?
+        };
         let vm_key = vm_key(module, &config);
         let mut root_key = Sha256::new();
         for part in [config.root_id.as_bytes(), &config.configuration, config.name.as_bytes(), &vm_key] {

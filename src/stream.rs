@@ -219,6 +219,11 @@ impl Stream {
         }
     }
 
+    /// Whether the plugins log.
+    pub(crate) fn is_logging(&self) -> bool {
+        self.logging.get()
+    }
+
     // Properties
 
     pub(crate) fn property(&self, path: &[u8], out: &mut Vec<u8>) -> bool {
@@ -468,7 +473,7 @@ impl StreamHandle {
         self.enter(|stream| {
             stream.logging.set(true);
             let result = stream.tell_all(Phases::LOG, true, "proxy_on_log", |exports, store, id| {
-                exports.on_log.as_ref().map_or(Ok(()), |log| log.call(store, id))
+                exports.on_log.as_ref().map_or(Ok(()), |log| log.call(store, (id,)))
             });
             stream.logging.set(false);
             result
@@ -543,14 +548,14 @@ impl Stream {
             return Ok(());
         }
         self.tell_all(Phases::ALL, false, "proxy_on_done", |exports, store, id| {
-            exports.on_done.as_ref().map_or(Ok(()), |done| done.call(store, id).map(|_| ()))
+            exports.on_done.as_ref().map_or(Ok(()), |done| done.call(store, (id,)).map(|_| ()))
         })
     }
 
     fn delete_contexts(self: &Rc<Self>) -> Result<()> {
         let result = self.finish_plugins();
         let result = result.and(self.tell_all(Phases::ALL, false, "proxy_on_delete", |exports, store, id| {
-            exports.on_delete.as_ref().map_or(Ok(()), |delete| delete.call(store, id))
+            exports.on_delete.as_ref().map_or(Ok(()), |delete| delete.call(store, (id,)))
         }));
         self.abandon();
         result

@@ -38,9 +38,11 @@ pub(crate) struct VmState {
     pub(crate) plugin: Plugin,
     pub(crate) abi: AbiVersion,
     pub(crate) mode: Mode,
+    /// `proxy_on_configure` runs.
+    pub(crate) configuring: bool,
     pub(crate) memory: Option<Memory>,
     /// Taken while it runs, so that it need not be cloned.
-    pub(crate) allocator: Option<TypedFunc<u32, u32>>,
+    pub(crate) allocator: Option<TypedFunc<(u32,), u32>>,
     pub(crate) contexts: HashMap<u32, Context>,
     /// The context of the callback that runs.
     pub(crate) current: Context,
@@ -108,6 +110,7 @@ impl Vm {
             plugin: plugin.clone(),
             abi: plugin.module.abi,
             mode: Mode::Starting,
+            configuring: false,
             memory: None,
             allocator: None,
             contexts: HashMap::new(),
@@ -213,6 +216,9 @@ impl Vm {
         store.data_mut().current = context;
         let result = run(&self.exports, &mut store);
         let state = store.data_mut();
+        if state.stdio.is_pending() {
+            state.flush_stdio();
+        }
         state.effective = None;
         match result {
             Ok(value) => {
@@ -305,7 +311,10 @@ impl Vm {
         })?;
         self.accept(&root, accepted, "proxy_on_vm_start")?;
         let accepted = self.call_within(context, "proxy_on_configure", ticks, |exports, store| {
-            exports.on_configure.as_ref().map_or(Ok(1), |configure| configure.call(store, (id, size)))
+            store.data_mut().configuring = true;
+            let accepted = exports.on_configure.as_ref().map_or(Ok(1), |configure| configure.call(&mut *store, (id, size)));
+            store.data_mut().configuring = false;
+            accepted
         })?;
         self.accept(&root, accepted, "proxy_on_configure")?;
         Ok(root)
@@ -330,7 +339,7 @@ impl Vm {
     pub(crate) fn shut_down_root(&self, root: &Rc<Root>) {
         let id = root.id;
         let done = self.call(Context::Root(root.clone()), "proxy_on_done", |exports, store| {
-            exports.on_done.as_ref().map_or(Ok(1), |done| done.call(store, id))
+            exports.on_done.as_ref().map_or(Ok(1), |done| done.call(store, (id,)))
         });
         match done {
             Ok(0) => root.pending_done.set(true),
@@ -344,7 +353,7 @@ impl Vm {
         let id = root.id;
         // A trap is dealt with inside; the root goes either way.
         let _ = self.call(Context::Root(root.clone()), "proxy_on_delete", |exports, store| {
-            exports.on_delete.as_ref().map_or(Ok(()), |delete| delete.call(store, id))
+            exports.on_delete.as_ref().map_or(Ok(()), |delete| delete.call(store, (id,)))
         });
         self.forget_root(root);
     }

@@ -111,7 +111,7 @@ impl Worker {
                 let Some(root) = vm.root(root) else { continue };
                 // A trap is reported and dealt with where it is caught.
                 let _ = vm.call(Context::Root(root.clone()), "proxy_on_tick", |exports, store| {
-                    exports.on_tick.as_ref().map_or(Ok(()), |tick| tick.call(store, root.id))
+                    exports.on_tick.as_ref().map_or(Ok(()), |tick| tick.call(store, (root.id,)))
                 });
             }
         })

@@ -12,8 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::abi::Status;
 
-pub use data::SharedData;
-pub use queues::{QueueReady, QueueTarget, Queues, Waker};
 
 /// A number of bytes that guests may make the host keep, shared by all of them.
 struct Budget {

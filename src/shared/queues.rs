@@ -12,7 +12,7 @@ use super::queue::{item_cost, Queue};
 use super::{joined, Budget};
 use crate::abi::Status;
 
-pub use super::queue::{QueueReady, QueueTarget, Waker, ITEM_OVERHEAD, MAX_ITEMS, MAX_NOTICES};
+pub use super::queue::{QueueReady, QueueTarget, Waker};
 
 /// Bytes all queues keep at most: items, names, [`ITEM_OVERHEAD`] for each item and [`QUEUE_OVERHEAD`] for each queue.
 pub const MAX_BYTES: usize = 64 << 20;
@@ -76,19 +76,6 @@ impl Queues {
     /// The token of the queue with this name. An empty `vm_id` is a `vm_id` like any other here.
     pub fn resolve(&self, vm_id: &[u8], name: &[u8]) -> Option<u32> {
         self.registry.read().vms.get(vm_id)?.tokens.get(name).copied()
-    }
-
-    /// Makes `target` the one that is told of the items, as [`Queues::register`] does for a name.
-    ///
-    /// # Errors
-    /// `NotFound` without such a queue.
-    pub fn retarget(&self, token: u32, target: QueueTarget) -> Result<(), Status> {
-        let registry = self.registry.read();
-        let queue = registry.queues.get(&token).ok_or(Status::NotFound)?;
-        let afterwards = queue.lock().set_target(target);
-        drop(registry);
-        afterwards.run();
-        Ok(())
     }
 
     /// Appends a copy of `value`, and tells the target, if there is one.
@@ -282,10 +269,9 @@ mod tests {
         queues.register(b"v", b"q", second).unwrap();
         queues.enqueue(token, b"y").unwrap();
         assert_eq!((first_notices.len(), second_notices.len()), (1, 1));
-        queues.retarget(token, first.clone()).unwrap();
+        queues.register(b"v", b"q", first).unwrap();
         queues.enqueue(token, b"z").unwrap();
         assert_eq!((first_notices.len(), second_notices.len()), (2, 1));
-        assert_eq!(queues.retarget(99, first), Err(Status::NotFound));
     }
 
     #[test]
@@ -323,7 +309,7 @@ mod tests {
         queues.enqueue(1, b"y").unwrap();
         assert_eq!(taken(&queues, 1).unwrap(), b"y");
         queues.enqueue(1, b"z").unwrap();
-        queues.retarget(1, to).unwrap();
+        queues.register(b"v", b"q", to).unwrap();
         assert_eq!(taken(&queues, 1), Err(Status::Empty));
         assert_eq!(notices.len(), 2);
     }
@@ -348,13 +334,12 @@ mod tests {
         let token = queues.register(b"v", b"q", to).unwrap();
         queues.register(b"v", b"q", watched().0).unwrap();
         queues.enqueue(token, b"to a mailbox that is gone").unwrap();
-        queues.retarget(token, watched().0).unwrap();
+        queues.register(b"v", b"q", watched().0).unwrap();
         queues.unregister_worker(1);
-        queues.retarget(99, watched().0).unwrap_err();
         queues.register(b"v", &[b'n'; MAX_NAME_BYTES + 1], watched().0).unwrap_err();
-        queues.retarget(token, watched().0).unwrap();
+        queues.register(b"v", b"q", watched().0).unwrap();
         queues.release(b"v");
-        assert_eq!(queues.registry.read().vms[&b"other"[..]].users, 6);
+        assert_eq!(queues.registry.read().vms[&b"other"[..]].users, 5);
     }
 
     #[test]

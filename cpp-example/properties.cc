@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "properties.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace {
+
+std::string_view field(const header_map *fields, std::string_view name) {
+  const std::string *value = fields == nullptr ? nullptr : fields->find(name);
+  return value == nullptr ? std::string_view() : std::string_view(*value);
+}
+
+bool put(std::string &value, std::string_view text) {
+  value = text;
+  return true;
+}
+
+// Text that may be missing.
+bool put_if(std::string &value, std::string_view text) {
+  value = text;
+  return !text.empty();
+}
+
+bool put(std::string &value, std::uint64_t number) {
+  value = encode_integer(number);
+  return true;
+}
+
+// Port of "192.0.2.1:80" or "[2001:db8::1]:80".
+std::uint64_t port_of(std::string_view address) {
+  const std::size_t colon = address.rfind(':');
+  return colon == std::string_view::npos
+             ? 0
+             : std::strtoull(std::string(address.substr(colon + 1)).c_str(), nullptr, 10);
+}
+
+// Values of a repeated header are joined by commas, as in Envoy.
+bool put_header(std::string &value, const header_map *fields, std::string_view name) {
+  if (fields == nullptr || fields->count(name) == 0) {
+    return false;
+  }
+  value.clear();
+  for (const header_field &one : *fields) {
+    if (equal_ignoring_case(one.name, name)) {
+      value += (value.empty() ? "" : ",") + one.value;
+    }
+  }
+  return true;
+}
+
+bool headers_property(std::string &value, const header_map *fields, std::string_view name) {
+  if (name.empty() && fields != nullptr) {
+    value = encode_map(*fields);
+    return true;
+  }
+  return put_header(value, fields, name);
+}
+
+bool request_property(const exchange_facts &facts, std::string_view name, std::string_view rest, std::string &value) {
+  const header_map *headers = facts.request_headers;
+  const std::string_view path = field(headers, ":path");
+  const std::size_t question = path.find('?');
+  if (name == "headers") return headers_property(value, headers, rest);
+  if (!rest.empty()) return false;
+  if (name == "path") return put_if(value, path);
+  if (name == "url_path") return put_if(value, path.substr(0, question));
+  if (name == "query") return put(value, question == path.npos ? std::string_view() : path.substr(question + 1));
+  if (name == "host") return put_if(value, field(headers, ":authority"));
+  if (name == "method") return put_if(value, field(headers, ":method"));
+  if (name == "scheme") return put(value, facts.scheme);
+  if (name == "protocol") return put_if(value, facts.protocol);
+  if (name == "id") return put_if(value, field(headers, "x-request-id"));
+  if (name == "referer") return put_if(value, field(headers, "referer"));
+  if (name == "useragent") return put_if(value, field(headers, "user-agent"));
+  if (name == "time") return put(value, facts.start_ns);
+  if (name == "duration") return put(value, facts.duration_ns);
+  if (name == "size") return put(value, facts.request_size);
+  return false;
+}
+
+bool response_property(const exchange_facts &facts, std::string_view name, std::string_view rest, std::string &value) {
+  if (facts.response_headers == nullptr) {
+    return false;
+  }
+  if (name == "headers") return headers_property(value, facts.response_headers, rest);
+  if (name == "code") {
+    return put(value, std::strtoull(std::string(field(facts.response_headers, ":status")).c_str(), nullptr, 10));
+  }
+  if (name == "size") return put(value, facts.response_size);
+  return false;
+}
+
+}  // namespace
+
+std::string encode_integer(std::uint64_t number) {
+  std::string bytes(8, '\0');
+  for (char &byte : bytes) {
+    byte = static_cast<char>(number & 0xff);
+    number >>= 8;
+  }
+  return bytes;
+}
+
+std::string encode_map(const header_map &fields) {
+  // Number of pairs, all lengths, then names and values, each with a NUL behind.
+  const auto put_u32 = [](std::string &out, std::size_t number) {
+    out += encode_integer(number).substr(0, 4);
+  };
+  std::string out;
+  put_u32(out, fields.size());
+  for (const header_field &one : fields) {
+    put_u32(out, one.name.size());
+    put_u32(out, one.value.size());
+  }
+  for (const header_field &one : fields) {
+    out.append(one.name).push_back('\0');
+    out.append(one.value).push_back('\0');
+  }
+  return out;
+}
+
+bool find_property(const exchange_facts &facts, std::string_view path, std::string &value) {
+  const std::size_t first = path.find('\0');
+  const std::string_view root = path.substr(0, first);
+  if (first == std::string_view::npos) {
+    return root == "connection_id" && put(value, facts.connection_id);
+  }
+  const std::string_view tail = path.substr(first + 1);
+  const std::size_t second = tail.find('\0');
+  const std::string_view name = tail.substr(0, second);
+  const std::string_view rest = second == std::string_view::npos ? std::string_view() : tail.substr(second + 1);
+
+  if (root == "request") return request_property(facts, name, rest, value);
+  if (root == "response") return response_property(facts, name, rest, value);
+  if (root == "connection") return name == "id" && put(value, facts.connection_id);
+  const std::string_view address = root == "source"        ? facts.source_address
+                                   : root == "destination" ? facts.destination_address
+                                   : root == "upstream"    ? facts.upstream_address
+                                                           : std::string_view();
+  if (address.empty()) return false;
+  if (name == "address") return put(value, address);
+  if (name == "port") return put(value, port_of(address));
+  return false;
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// Properties ("attributes") in Envoy's names and encoding.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "header_map.h"
+
+// What properties of an HTTP exchange are made of.
+struct exchange_facts {
+  const header_map *request_headers = nullptr;
+  const header_map *response_headers = nullptr;  // null as long as there is no response
+  std::string_view protocol;                     // "HTTP/1.1"
+  std::string_view source_address;               // "192.0.2.1:4711"
+  std::string_view destination_address;
+  std::string_view upstream_address;  // empty before an upstream was chosen
+  std::string_view scheme = "http";
+  std::uint64_t start_ns = 0;     // since 1970
+  std::uint64_t duration_ns = 0;  // so far
+  std::uint64_t request_size = 0;  // bytes of body so far
+  std::uint64_t response_size = 0;
+  std::uint64_t connection_id = 0;
+};
+
+// Looks up a path whose segments are joined by NUL, such as "request\0headers\0host". False when there is none.
+bool find_property(const exchange_facts &facts, std::string_view path, std::string &value);
+
+// An integer, a duration or a timestamp as plugins read it: 8 bytes, little endian.
+std::string encode_integer(std::uint64_t number);
+
+// A whole header map as plugins read it.
+std::string encode_map(const header_map &fields);

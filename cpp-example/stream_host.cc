@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "stream_host.h"
+
+#include <algorithm>
+#include <array>
+#include <iterator>
+
+using proxywasm::status;
+using proxywasm::view;
+
+namespace {
+
+// A plugin that acts on no stream (in a tick, say) has no header maps.
+header_map *map_of(plugin_stream *stream, proxywasm::map which) {
+  return stream == nullptr ? nullptr : stream->find_map(which);
+}
+
+constexpr std::array<const char *, 6> level_names = {"trace", "debug", "info", "warn", "error", "critical"};
+
+}  // namespace
+
+status stream_host::get_header(void *stream, proxywasm::map which, std::string_view name, std::string_view &value) {
+  const header_map *headers = map_of(to_stream(stream), which);
+  if (headers == nullptr) {
+    return status::bad_argument;
+  }
+  const std::string *found = headers->find(name);
+  if (found == nullptr) {
+    return status::not_found;
+  }
+  value = *found;
+  return status::ok;
+}
+
+status stream_host::get_headers(void *stream, proxywasm::map which, proxywasm::pair_sink &sink) {
+  const header_map *headers = map_of(to_stream(stream), which);
+  if (headers == nullptr) {
+    return status::bad_argument;
+  }
+  for (const header_field &field : *headers) {
+    sink.add(field.name, field.value);
+  }
+  return status::ok;
+}
+
+status stream_host::add_header(void *stream, proxywasm::map which, std::string_view name, std::string_view value) {
+  header_map *headers = map_of(to_stream(stream), which);
+  if (headers == nullptr || !is_valid_field(name, value)) {
+    return status::bad_argument;
+  }
+  headers->add(name, value);
+  return status::ok;
+}
+
+status stream_host::replace_header(void *stream, proxywasm::map which, std::string_view name, std::string_view value) {
+  header_map *headers = map_of(to_stream(stream), which);
+  if (headers == nullptr || !is_valid_field(name, value)) {
+    return status::bad_argument;
+  }
+  headers->replace(name, value);
+  return status::ok;
+}
+
+status stream_host::remove_header(void *stream, proxywasm::map which, std::string_view name) {
+  header_map *headers = map_of(to_stream(stream), which);
+  if (headers == nullptr) {
+    return status::bad_argument;
+  }
+  headers->remove(name);
+  return status::ok;
+}
+
+status stream_host::set_headers(void *stream, proxywasm::map which, proxywasm::array_view<proxywasm_pair> pairs) {
+  header_map *headers = map_of(to_stream(stream), which);
+  const bool valid = std::all_of(pairs.begin(), pairs.end(), [](const proxywasm_pair &pair) {
+    return is_valid_field(view(pair.name), view(pair.value));
+  });
+  if (headers == nullptr || !valid) {
+    return status::bad_argument;
+  }
+  headers->clear();
+  for (const proxywasm_pair &pair : pairs) {
+    headers->add(view(pair.name), view(pair.value));
+  }
+  return status::ok;
+}
+
+status stream_host::get_property(void *stream, std::string_view path, std::string_view &value) {
+  property_.clear();
+  if (stream == nullptr || !to_stream(stream)->find_property(path, property_)) {
+    return status::not_found;
+  }
+  value = property_;
+  return status::ok;
+}
+
+status stream_host::send_local_response(void *stream, const proxywasm_local_response &response) {
+  return stream == nullptr ? status::bad_argument : to_stream(stream)->on_local_response(response);
+}
+
+void stream_host::resume_stream(void *stream, proxywasm::direction way) {
+  if (stream != nullptr) {
+    to_stream(stream)->on_resume(way);
+  }
+}
+
+void stream_host::close_stream(void *stream, proxywasm::stream_type which) {
+  if (stream != nullptr) {
+    to_stream(stream)->on_close(which);
+  }
+}
+
+const char *level_name(std::int32_t level) {
+  return level >= 0 && level < static_cast<std::int32_t>(level_names.size())
+             ? level_names[static_cast<std::size_t>(level)]
+             : "unknown";
+}
+
+bool parse_level(std::string_view name, proxywasm::log_level &level) {
+  const auto *found = std::find(level_names.begin(), level_names.end(), name);
+  if (found == level_names.end()) {
+    return false;
+  }
+  level = static_cast<proxywasm::log_level>(std::distance(level_names.begin(), found));
+  return true;
+}

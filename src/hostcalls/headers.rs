@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+//! Header maps: those of the stream are the host's, those of callouts the library's.
+
+use super::{give_value, give_with, parts, write_u32, Cx, Fail, HostcallResult};
+use crate::abi::pairs::{PairList, Pairs};
+use crate::abi::{memory, MapType, Status};
+use crate::host::{Host, HostResult, StreamData};
+use crate::stream::Stream;
+use crate::vm::VmState;
+use std::rc::Rc;
+
+fn map_type(number: u32) -> Result<MapType, Status> {
+    MapType::from_i32(number as i32).ok_or(Status::BadArgument)
+}
+
+/// The pairs of a callout, while its callback runs.
+fn call_map(state: &VmState, map: MapType) -> Option<&PairList> {
+    match map {
+        MapType::GrpcInitialMetadata => state.call_data.initial_metadata.as_ref(),
+        MapType::GrpcTrailingMetadata => state.call_data.trailing_metadata.as_ref(),
+        MapType::CallResponseHeaders => state.call_data.headers.as_ref(),
+        MapType::CallResponseTrailers => state.call_data.trailers.as_ref(),
+        _ => None,
+    }
+}
+
+/// The stream whose map can be read now.
+fn readable(state: &VmState, map: MapType) -> Option<StreamData> {
+    let (stream, _) = state.context().stream()?;
+    stream.map_access(map).0.then(|| stream.data())
+}
+
+/// The stream whose map can be changed now.
+fn writable(state: &VmState, map: MapType) -> Result<&Rc<Stream>, Status> {
+    let (stream, _) = state.context().stream().ok_or(Status::BadArgument)?;
+    if stream.map_access(map).1 {
+        Ok(stream)
+    } else {
+        Err(Status::BadArgument)
+    }
+}
+
+/// A name in lower case: as the guest gave it where that will do, otherwise in `buffer`.
+fn lower<'a>(name: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    if !name.iter().any(u8::is_ascii_uppercase) {
+        return name;
+    }
+    buffer.clear();
+    buffer.extend(name.iter().map(u8::to_ascii_lowercase));
+    buffer
+}
+
+pub(super) fn get(cx: &mut Cx<'_>, map: u32, name: u32, name_len: u32, out_value: u32, out_len: u32) -> HostcallResult {
+    let map = map_type(map)?;
+    give_value(cx, out_value, out_len, |memory, state, value| {
+        let mut buffer = std::mem::take(&mut state.name);
+        let name = lower(memory::read(memory, name, name_len)?, &mut buffer);
+        let result = find(state, map, name, value);
+        state.name = buffer;
+        match result {
+            // ABI 0.1.0 could not tell a missing header from an empty one.
+            Err(Status::NotFound) if !state.abi.missing_header_is_not_found() => Ok(()),
+            result => result,
+        }
+    })
+}
+
+fn find(state: &VmState, map: MapType, name: &[u8], value: &mut Vec<u8>) -> HostResult {
+    if let Some(list) = call_map(state, map) {
+        value.extend_from_slice(list.get(name).ok_or(Status::NotFound)?);
+        return Ok(());
+    }
+    match readable(state, map) {
+        Some(stream) => state.services.host.get_header(stream, map, name, value),
+        // A log callback may ask for maps that the stream never had.
+        None if state.context().stream().is_some_and(|(stream, _)| stream.is_logging()) => Err(Status::NotFound),
+        None => Err(Status::BadArgument),
+    }
+}
+
+/// Runs something with the list for pairs, emptied.
+fn with_list<R>(cx: &mut Cx<'_>, run: impl FnOnce(&mut Cx<'_>, &mut PairList) -> HostcallResult<R>) -> HostcallResult<R> {
+    let mut list = std::mem::take(&mut cx.data_mut().pairs);
+    list.clear();
+    let result = run(cx, &mut list);
+    cx.data_mut().pairs = list;
+    result
+}
+
+/// Reads a whole map into a list; false: there is no such map now.
+fn read_map(state: &VmState, map: MapType, list: &mut PairList) -> Result<bool, Status> {
+    if let Some(call) = call_map(state, map) {
+        call.iter().for_each(|(name, value)| list.push(name, value));
+        return Ok(true);
+    }
+    match readable(state, map) {
+        Some(stream) => state.services.host.get_headers(stream, map, list).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// A map that is not there reads as empty.
+pub(super) fn get_pairs(cx: &mut Cx<'_>, map: u32, out_value: u32, out_len: u32) -> HostcallResult {
+    let map = map_type(map)?;
+    with_list(cx, |cx, list| {
+        match read_map(cx.data(), map, list) {
+            Ok(_) => {}
+            Err(Status::BadArgument) => list.clear(),
+            Err(status) => return Err(status.into()),
+        }
+        give_with(cx, list.encoded_len(), out_value, out_len, |memory, _| list.encode(memory))
+    })
+}
+
+/// The size of a map is that of its names and values in bytes, as in Envoy.
+pub(super) fn size(cx: &mut Cx<'_>, map: u32, out_size: u32) -> HostcallResult {
+    let map = map_type(map)?;
+    with_list(cx, |cx, list| match read_map(cx.data(), map, list)? {
+        true => write_u32(cx, out_size, list.byte_size() as u32),
+        false => Err(Fail::Status(Status::BadArgument)),
+    })
+}
+
+/// Runs a change of a map and notes that it was made.
+fn change(
+    cx: &mut Cx<'_>,
+    map: u32,
+    run: impl FnOnce(&[u8], &dyn Host, StreamData, MapType, &mut Vec<u8>, &mut PairList) -> HostResult,
+) -> HostcallResult {
+    let map = map_type(map)?;
+    let (memory, state) = parts(cx)?;
+    let (mut name, mut list) = (std::mem::take(&mut state.name), std::mem::take(&mut state.pairs));
+    let result = writable(state, map).and_then(|stream| {
+        run(memory, &*state.services.host, stream.data(), map, &mut name, &mut list)?;
+        stream.map_changed(map);
+        Ok(())
+    });
+    (state.name, state.pairs) = (name, list);
+    Ok(result?)
+}
+
+pub(super) fn add(cx: &mut Cx<'_>, map: u32, name: u32, name_len: u32, value: u32, len: u32) -> HostcallResult {
+    change(cx, map, |memory, host, stream, map, buffer, _| {
+        let name = lower(memory::read(memory, name, name_len)?, buffer);
+        host.add_header(stream, map, name, memory::read(memory, value, len)?)
+    })
+}
+
+pub(super) fn replace(cx: &mut Cx<'_>, map: u32, name: u32, name_len: u32, value: u32, len: u32) -> HostcallResult {
+    change(cx, map, |memory, host, stream, map, buffer, _| {
+        let name = lower(memory::read(memory, name, name_len)?, buffer);
+        host.replace_header(stream, map, name, memory::read(memory, value, len)?)
+    })
+}
+
+pub(super) fn remove(cx: &mut Cx<'_>, map: u32, name: u32, name_len: u32) -> HostcallResult {
+    change(cx, map, |memory, host, stream, map, buffer, _| {
+        let name = lower(memory::read(memory, name, name_len)?, buffer);
+        match host.remove_header(stream, map, name) {
+            Err(Status::NotFound) => Ok(()),
+            result => result,
+        }
+    })
+}
+
+pub(super) fn set_pairs(cx: &mut Cx<'_>, map: u32, value: u32, len: u32) -> HostcallResult {
+    change(cx, map, |memory, host, stream, map, _, list| {
+        Pairs::decode(memory::read(memory, value, len)?)?.copy_to(list);
+        host.set_headers(stream, map, list)
+    })
+}

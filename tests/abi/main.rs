@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+//! What guests see, through a mock host. Most guests are written in WebAssembly text beside the test that runs them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+#[allow(unused_imports, dead_code, reason = "each area uses a part of it")]
+mod support;
+
+mod smoke;
