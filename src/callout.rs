@@ -40,7 +40,10 @@ pub(crate) enum Completion {
     GrpcInitialMetadata(PairList),
     GrpcMessage(Vec<Chunk>),
     GrpcTrailingMetadata(PairList),
-    GrpcClose { status: u32, message: Vec<u8> },
+    GrpcClose {
+        status: u32,
+        message: Vec<u8>,
+    },
 }
 
 fn body_of(chunks: Vec<Chunk>) -> Body {
@@ -49,8 +52,8 @@ fn body_of(chunks: Vec<Chunk>) -> Body {
     body
 }
 
-/// A pointer-free way to copy what is lent for the call only.
-fn own(chunks: &mut Vec<Chunk>) {
+/// Copies what is lent for the call only.
+fn own(chunks: &mut [Chunk]) {
     for chunk in chunks.iter_mut().filter(|chunk| chunk.borrowed) {
         *chunk = Chunk::owned(bytes::Bytes::copy_from_slice(&chunk.bytes));
     }

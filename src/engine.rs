@@ -131,12 +131,6 @@ impl Engine {
         let mut wasm = wasmtime::Config::new();
         wasm.parallel_compilation(config.parallel_compilation);
         wasm.signals_based_traps(config.signal_traps);
-        if !config.signal_traps {
-            // Demanded by wasmtime: without guard pages there is no masked access to rely on.
-            // SAFETY is not at stake: both settings only select slower or faster code.
-            set_cranelift_flag(&mut wasm, "enable_heap_access_spectre_mitigation", "false");
-            set_cranelift_flag(&mut wasm, "enable_table_access_spectre_mitigation", "false");
-        }
         wasm.epoch_interruption(config.interruption);
         wasm.max_wasm_stack(config.max_stack);
         if let Some(max_vms) = config.pooling {
@@ -239,13 +233,5 @@ impl Engine {
             Some(dispatch) => tracing::dispatcher::with_default(dispatch, run),
             None => run(),
         }
-    }
-}
-
-#[allow(unsafe_code, reason = "wasmtime marks Cranelift flags unsafe; these two are the ones its documentation demands")]
-fn set_cranelift_flag(config: &mut wasmtime::Config, name: &str, value: &str) {
-    // SAFETY: the flags turn a mitigation off that needs guard pages, which this engine does not use.
-    unsafe {
-        config.cranelift_flag_set(name, value);
     }
 }

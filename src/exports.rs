@@ -81,7 +81,13 @@ pub(crate) enum HeadersCallback {
 }
 
 impl HeadersCallback {
-    pub(crate) fn call(&self, store: &mut Store<VmState>, context: u32, count: u32, end: bool) -> wasmtime::Result<u32> {
+    pub(crate) fn call(
+        &self,
+        store: &mut Store<VmState>,
+        context: u32,
+        count: u32,
+        end: bool,
+    ) -> wasmtime::Result<u32> {
         match self {
             Self::Count(function) => function.call(store, (context, count)),
             Self::CountAndEnd(function) => function.call(store, (context, count, u32::from(end))),
@@ -145,12 +151,17 @@ pub(crate) fn check(wasm: &wasmtime::Module, abi: AbiVersion) -> Result<()> {
         }
     }
     if wasm.get_export("malloc").is_none() && wasm.get_export("proxy_on_memory_allocate").is_none() {
-        let text = "the module exports neither malloc nor proxy_on_memory_allocate, through which the host gives it data";
+        let text =
+            "the module exports neither malloc nor proxy_on_memory_allocate, through which the host gives it data";
         return Err(Error::new(ErrorKind::MissingExport, text));
     }
     match wasm.get_export("memory") {
         Some(ExternType::Memory(memory)) if !memory.is_64() && !memory.is_shared() => Ok(()),
-        Some(_) => Err(Error::new(ErrorKind::MissingExport, "export memory is not a 32 bit memory of the module's own")),
-        None => Err(Error::new(ErrorKind::MissingExport, "the module does not export its memory under the name memory")),
+        Some(_) => {
+            Err(Error::new(ErrorKind::MissingExport, "export memory is not a 32 bit memory of the module's own"))
+        }
+        None => {
+            Err(Error::new(ErrorKind::MissingExport, "the module does not export its memory under the name memory"))
+        }
     }
 }

@@ -116,7 +116,9 @@ impl VmSlot {
     }
 
     fn leave(&self, instance: &Instance) {
-        self.members.borrow_mut().retain(|member| member.upgrade().is_some_and(|member| !std::ptr::eq(&*member, instance)));
+        self.members
+            .borrow_mut()
+            .retain(|member| member.upgrade().is_some_and(|member| !std::ptr::eq(&*member, instance)));
     }
 
     /// Whether nothing needs it any more: no member, no root context that waits for `proxy_done`.
@@ -213,7 +215,8 @@ impl Instance {
         let root = self.root.borrow_mut().take();
         if let Some(root) = root {
             let others = self.slot.members();
-            let shared = others.iter().any(|member| member.root.borrow().as_ref().is_some_and(|other| Rc::ptr_eq(other, &root)));
+            let shared =
+                others.iter().any(|member| member.root.borrow().as_ref().is_some_and(|other| Rc::ptr_eq(other, &root)));
             if let Some(vm) = root.vm.upgrade().filter(|_| !shared) {
                 vm.shut_down_root(&root);
             }
@@ -228,9 +231,10 @@ impl Instance {
         body.push(crate::body::Chunk::owned(bytes::Bytes::copy_from_slice(argument)));
         vm.with_state(|state| state.call_data.argument = Some(body))?;
         let size = argument.len() as u32;
-        let result = vm.call(crate::context::Context::Root(root.clone()), "proxy_on_foreign_function", |exports, store| {
-            exports.on_foreign_function.as_ref().map_or(Ok(()), |f| f.call(store, (root.id, function, size)))
-        });
+        let result =
+            vm.call(crate::context::Context::Root(root.clone()), "proxy_on_foreign_function", |exports, store| {
+                exports.on_foreign_function.as_ref().map_or(Ok(()), |f| f.call(store, (root.id, function, size)))
+            });
         let _ = vm.with_state(|state| state.call_data.argument = None);
         result
     }

@@ -92,24 +92,27 @@ fn recognise(bytes: &[u8]) -> Result<()> {
     match bytes {
         [] => bad("the module is empty".into()),
         [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => Ok(()),
-        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => {
-            bad("this is a WebAssembly component; Proxy-Wasm plugins are core modules: build for wasm32-wasip1, not wasip2".into())
-        }
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => bad(
+            "this is a WebAssembly component; Proxy-Wasm plugins are core modules: build for wasm32-wasip1, not wasip2"
+                .into(),
+        ),
         [0, b'a', b's', b'm', ..] if bytes.len() < 8 => bad("the module is truncated inside its header".into()),
         [0, b'a', b's', b'm', version @ ..] => {
             bad(format!("WebAssembly version {:02x?} is not supported, only version 1", &version[..4]))
         }
         [0x1f, 0x8b, ..] => bad("this is a gzip archive: unpack it to the .wasm file inside".into()),
-        [0x7f, b'E', b'L', b'F', ..] => bad("this is a native ELF file, not WebAssembly: build for a wasm32 target".into()),
+        [0x7f, b'E', b'L', b'F', ..] => {
+            bad("this is a native ELF file, not WebAssembly: build for a wasm32 target".into())
+        }
         [b'(', ..] => bad("this is WebAssembly text: convert it to the binary form, for instance with wat2wasm".into()),
         _ => bad("not a WebAssembly module: it does not begin with the bytes \\0asm".into()),
     }
 }
 
 fn abi_version(wasm: &wasmtime::Module) -> Result<AbiVersion> {
-    let marker = wasm
-        .exports()
-        .find(|export| export.name().starts_with(AbiVersion::MARKER_PREFIX) && matches!(export.ty(), ExternType::Func(_)));
+    let marker = wasm.exports().find(|export| {
+        export.name().starts_with(AbiVersion::MARKER_PREFIX) && matches!(export.ty(), ExternType::Func(_))
+    });
     if let Some(marker) = marker {
         return AbiVersion::from_marker(marker.name()).ok_or_else(|| {
             let text = format!("the module speaks {}; this library speaks 0_1_0, 0_2_0 and 0_2_1", marker.name());

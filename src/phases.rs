@@ -252,12 +252,16 @@ impl<'a> Progress<'a> {
                 Turn::Call => {
                     let count = if phase == Phases::NEW_CONNECTION { 0 } else { self.count(map) };
                     let result = match phase {
-                        Phases::NEW_CONNECTION => self.stream.call(index, "proxy_on_new_connection", |exports, store, id| {
-                            exports.on_new_connection.as_ref().map_or(Ok(0), |f| f.call(store, (id,)))
-                        }),
-                        Phases::REQUEST_HEADERS => self.stream.call(index, "proxy_on_request_headers", |exports, store, id| {
-                            exports.on_request_headers.as_ref().map_or(Ok(0), |f| f.call(store, id, count, end))
-                        }),
+                        Phases::NEW_CONNECTION => {
+                            self.stream.call(index, "proxy_on_new_connection", |exports, store, id| {
+                                exports.on_new_connection.as_ref().map_or(Ok(0), |f| f.call(store, (id,)))
+                            })
+                        }
+                        Phases::REQUEST_HEADERS => {
+                            self.stream.call(index, "proxy_on_request_headers", |exports, store, id| {
+                                exports.on_request_headers.as_ref().map_or(Ok(0), |f| f.call(store, id, count, end))
+                            })
+                        }
                         _ => self.stream.call(index, "proxy_on_response_headers", |exports, store, id| {
                             exports.on_response_headers.as_ref().map_or(Ok(0), |f| f.call(store, id, count, end))
                         }),

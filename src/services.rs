@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! What a worker gives to its VMs: the host, the clock, the tables of calls and timers, the mailbox, the counts.
 
+use crate::abi::LogLevel;
 use crate::callout::Completion;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::host::{Host, LogRecord, StreamData};
-use crate::abi::LogLevel;
 use crate::plugin::Plugin;
 use crate::shared::queues::{QueueReady, QueueTarget};
 use crate::timer::Timers;
@@ -178,9 +178,11 @@ impl Services {
     }
 
     pub(crate) fn call(&self, token: Token) -> Result<Call> {
-        self.tokens.borrow_mut().get(token).cloned().ok_or_else(|| {
-            Error::new(ErrorKind::NotFound, format!("token {} names no call in flight", token.0))
-        })
+        self.tokens
+            .borrow_mut()
+            .get(token)
+            .cloned()
+            .ok_or_else(|| Error::new(ErrorKind::NotFound, format!("token {} names no call in flight", token.0)))
     }
 
     pub(crate) fn end_call(&self, token: Token) -> Option<Call> {

@@ -129,7 +129,7 @@ pub(crate) struct Stream {
     logging: Cell<bool>,
     done: Cell<bool>,
     /// What `proxy_set_property` stored.
-    properties: RefCell<Option<Box<HashMap<Vec<u8>, Vec<u8>>>>>,
+    properties: RefCell<HashMap<Vec<u8>, Vec<u8>>>,
 }
 
 impl Stream {
@@ -150,7 +150,7 @@ impl Stream {
             closed: Cell::new(false),
             logging: Cell::new(false),
             done: Cell::new(false),
-            properties: RefCell::new(None),
+            properties: RefCell::default(),
         })
     }
 
@@ -228,15 +228,13 @@ impl Stream {
 
     pub(crate) fn property(&self, path: &[u8], out: &mut Vec<u8>) -> bool {
         let properties = self.properties.borrow();
-        let value = properties.as_ref().and_then(|properties| properties.get(path));
-        value.map(|value| out.extend_from_slice(value)).is_some()
+        properties.get(path).map(|value| out.extend_from_slice(value)).is_some()
     }
 
     pub(crate) fn set_property(&self, path: &[u8], value: &[u8]) -> bool {
         /// Most properties that the library keeps for a stream.
         const MAX_PROPERTIES: usize = 1024;
         let mut properties = self.properties.borrow_mut();
-        let properties = properties.get_or_insert_default();
         if properties.len() >= MAX_PROPERTIES && !properties.contains_key(path) {
             return false;
         }
@@ -398,7 +396,12 @@ impl StreamHandle {
         self.stream.chain.services.enter(|| run(&self.stream))
     }
 
-    fn phase(&self, kind: StreamKind, direction: Direction, run: impl FnOnce(&mut Progress<'_>) -> Result<()>) -> Result<Outcome> {
+    fn phase(
+        &self,
+        kind: StreamKind,
+        direction: Direction,
+        run: impl FnOnce(&mut Progress<'_>) -> Result<()>,
+    ) -> Result<Outcome> {
         if self.stream.kind != kind {
             let text = format!("a {:?} stream has no such phase", self.stream.kind);
             return Err(Error::new(ErrorKind::Unsupported, text));

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A VM: one instance of a module, the contexts inside it, and the one way in which the host calls a guest.
 
+use crate::abi::pairs::PairList;
 use crate::abi::{AbiVersion, LogLevel};
 use crate::callout::CallData;
 use crate::context::{Context, Root};
 use crate::deferred::Deferred;
-use crate::abi::pairs::PairList;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exports::Exports;
 use crate::host::StreamData;
@@ -97,11 +97,7 @@ pub(crate) struct Vm {
 
 impl Vm {
     /// Instantiates a module and runs its entry functions. `on_failure` is told when the VM has failed later on.
-    pub(crate) fn start(
-        services: &Rc<Services>,
-        plugin: &Plugin,
-        on_failure: Box<dyn Fn(&Vm)>,
-    ) -> Result<Rc<Self>> {
+    pub(crate) fn start(services: &Rc<Services>, plugin: &Plugin, on_failure: Box<dyn Fn(&Vm)>) -> Result<Rc<Self>> {
         let serial = services.next_vm_serial();
         let state = VmState {
             services: services.clone(),
@@ -302,7 +298,8 @@ impl Vm {
         let context = Context::Root(root.clone());
         self.with_state(|state| state.contexts.insert(id, context.clone()))?;
         let ticks = plugin.start_deadline_ticks;
-        let (vm_size, size) = (plugin.config().vm_configuration.len() as u32, plugin.config().configuration.len() as u32);
+        let (vm_size, size) =
+            (plugin.config().vm_configuration.len() as u32, plugin.config().configuration.len() as u32);
         self.call_within(context.clone(), "proxy_on_context_create", ticks, |exports, store| {
             exports.on_context_create.as_ref().map_or(Ok(()), |create| create.call(store, (id, 0)))
         })?;
@@ -312,7 +309,8 @@ impl Vm {
         self.accept(&root, accepted, "proxy_on_vm_start")?;
         let accepted = self.call_within(context, "proxy_on_configure", ticks, |exports, store| {
             store.data_mut().configuring = true;
-            let accepted = exports.on_configure.as_ref().map_or(Ok(1), |configure| configure.call(&mut *store, (id, size)));
+            let accepted =
+                exports.on_configure.as_ref().map_or(Ok(1), |configure| configure.call(&mut *store, (id, size)));
             store.data_mut().configuring = false;
             accepted
         })?;
@@ -433,7 +431,9 @@ fn explain(error: &wasmtime::Error, memory_refused: bool) -> (ErrorKind, String)
     let (kind, cause) = match trap {
         Some(Trap::Interrupt) => (ErrorKind::GuestTimeout, "the deadline has passed".to_owned()),
         Some(Trap::StackOverflow) => (ErrorKind::GuestTrap, "stack overflow".to_owned()),
-        Some(trap) if memory_refused => (ErrorKind::GuestLimit, format!("{trap} after memory beyond the limit was refused")),
+        Some(trap) if memory_refused => {
+            (ErrorKind::GuestLimit, format!("{trap} after memory beyond the limit was refused"))
+        }
         Some(trap) => (ErrorKind::GuestTrap, trap.to_string()),
         None => match error.downcast_ref::<ProcExit>() {
             Some(exit) => (ErrorKind::GuestTrap, exit.to_string()),

@@ -22,9 +22,19 @@ fn generated_header() -> String {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
     let bindings = cbindgen::Builder::new().with_src(root().join("src/ffi/mod.rs"));
     let mut bindings = bindings.with_config(config);
-    for section in
-        ["types", "version", "result", "engine", "module", "vtable", "plugin", "worker", "chain", "stream", "completion"]
-    {
+    for section in [
+        "types",
+        "version",
+        "result",
+        "engine",
+        "module",
+        "vtable",
+        "plugin",
+        "worker",
+        "chain",
+        "stream",
+        "completion",
+    ] {
         bindings = bindings.with_src(root().join(format!("src/ffi/{section}.rs")));
     }
     let mut text = Vec::new();
@@ -66,8 +76,11 @@ fn version_macros_are_those_of_the_package() {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     let part = |text: &str| text.parse::<u32>().unwrap();
-    let (major, minor, patch) =
-        (part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR")), part(env!("CARGO_PKG_VERSION_PATCH")));
+    let (major, minor, patch) = (
+        part(env!("CARGO_PKG_VERSION_MAJOR")),
+        part(env!("CARGO_PKG_VERSION_MINOR")),
+        part(env!("CARGO_PKG_VERSION_PATCH")),
+    );
     assert_eq!(value("PROXYWASM_VERSION_MAJOR"), major);
     assert_eq!(value("PROXYWASM_VERSION_MINOR"), minor);
     assert_eq!(value("PROXYWASM_VERSION_PATCH"), patch);
@@ -95,7 +108,13 @@ fn every_export_goes_through_the_boundary() {
         for function in source.split("#[no_mangle]\npub extern \"C\" fn ").skip(1) {
             let name = function.split('(').next().unwrap();
             let body = function.split("\n}\n").next().unwrap();
-            let guarded = ["boundary(|", "boundary_void(|", "proxywasm_stream::headers(", "proxywasm_stream::body(", "proxywasm_stream::trailers("];
+            let guarded = [
+                "boundary(|",
+                "boundary_void(|",
+                "proxywasm_stream::headers(",
+                "proxywasm_stream::body(",
+                "proxywasm_stream::trailers(",
+            ];
             assert!(
                 guarded.iter().any(|call| body.contains(call)) != PLAIN.contains(&name),
                 "{name} must run inside `boundary`"
@@ -103,5 +122,9 @@ fn every_export_goes_through_the_boundary() {
             seen += 1;
         }
     }
-    assert_eq!(seen, functions(&generated_header()).len(), "an exported function is not in the header, or the other way round");
+    assert_eq!(
+        seen,
+        functions(&generated_header()).len(),
+        "an exported function is not in the header, or the other way round"
+    );
 }

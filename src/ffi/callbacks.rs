@@ -431,4 +431,3 @@ impl HostQueues for CHost {
         Ok(())
     }
 }
-

@@ -20,8 +20,7 @@ pub struct proxywasm_engine(pub(super) Engine);
 
 /// Takes the library's own diagnostics. `level` is a `proxywasm_log_level`; `message` is valid during the call. Called on whichever
 /// thread the thing happened; must not call the library.
-pub type proxywasm_log_fn =
-    Option<unsafe extern "C" fn(user_data: *mut c_void, level: i32, message: proxywasm_slice)>;
+pub type proxywasm_log_fn = Option<unsafe extern "C" fn(user_data: *mut c_void, level: i32, message: proxywasm_slice)>;
 
 /// A function that plugins call by name. `result` points to an empty slice: what it is set to is copied at once, also when the
 /// function fails. Returns a `proxywasm_status`. Called on the thread of the worker whose plugin calls; must not call the library.
@@ -136,10 +135,7 @@ pub extern "C" fn proxywasm_engine_config_set_interruption(config: *mut proxywas
 ///
 /// Errors: INVALID_ARGUMENT.
 #[no_mangle]
-pub extern "C" fn proxywasm_engine_config_set_tick_period(
-    config: *mut proxywasm_engine_config,
-    period_ns: u64,
-) -> i32 {
+pub extern "C" fn proxywasm_engine_config_set_tick_period(config: *mut proxywasm_engine_config, period_ns: u64) -> i32 {
     boundary(|| {
         handle_mut(config, "config")?.0.tick_period(Duration::from_nanos(period_ns))?;
         Ok(())
@@ -208,7 +204,9 @@ pub extern "C" fn proxywasm_engine_new(
 fn add_fault_injection(config: &mut EngineConfig) {
     #[cfg(feature = "fault-injection")]
     #[allow(clippy::panic, reason = "this is its purpose")]
-    config.foreign_functions().insert(b"proxywasm.fault.panic", Arc::new(|_: &[u8], _: &mut Vec<u8>| panic!("injected")));
+    config
+        .foreign_functions()
+        .insert(b"proxywasm.fault.panic", Arc::new(|_: &[u8], _: &mut Vec<u8>| panic!("injected")));
     let _ = config;
 }
 

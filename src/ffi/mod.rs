@@ -15,15 +15,15 @@ mod types;
 mod vtable;
 
 // One module for each banner section of the header.
-mod version;
-mod result;
+mod chain;
+mod completion;
 mod engine;
 mod module;
 mod plugin;
-mod worker;
-mod chain;
+mod result;
 mod stream;
-mod completion;
+mod version;
+mod worker;
 
 pub use chain::*;
 pub use completion::*;

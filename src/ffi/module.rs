@@ -33,7 +33,10 @@ pub extern "C" fn proxywasm_module_compile(
 ///
 /// Errors: INVALID_ARGUMENT.
 #[no_mangle]
-pub extern "C" fn proxywasm_module_get_info(module: *const proxywasm_module, out_info: *mut proxywasm_module_info) -> i32 {
+pub extern "C" fn proxywasm_module_get_info(
+    module: *const proxywasm_module,
+    out_info: *mut proxywasm_module_info,
+) -> i32 {
     boundary(|| {
         let module = handle(module, "module")?;
         let info = proxywasm_module_info {

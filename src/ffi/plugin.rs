@@ -145,10 +145,7 @@ pub extern "C" fn proxywasm_plugin_config_set_limits(
 ///
 /// Errors: INVALID_ARGUMENT.
 #[no_mangle]
-pub extern "C" fn proxywasm_plugin_config_set_failure_policy(
-    config: *mut proxywasm_plugin_config,
-    policy: i32,
-) -> i32 {
+pub extern "C" fn proxywasm_plugin_config_set_failure_policy(config: *mut proxywasm_plugin_config, policy: i32) -> i32 {
     boundary(|| {
         let config = handle_mut(config, "config")?;
         config.0.failure_policy = match policy {

@@ -316,7 +316,9 @@ pub extern "C" fn proxywasm_stream_on_new_connection(
     out_outcome: *mut proxywasm_outcome,
 ) -> i32 {
     let offer = Offer { headers: true, ..Offer::default() };
-    boundary(|| proxywasm_stream::phase(stream, Direction::Request, offer, out_outcome, StreamHandle::on_new_connection))
+    boundary(|| {
+        proxywasm_stream::phase(stream, Direction::Request, offer, out_outcome, StreamHandle::on_new_connection)
+    })
 }
 
 /// Bytes have come from the client of a TCP connection (`proxy_on_downstream_data`), or with `end_of_stream` their end. A plugin that

@@ -23,7 +23,9 @@ pub struct proxywasm_host {
     pub struct_size: usize,
 
     /// Takes a log record (`proxy_log`, stdout and stderr of the guest, failures of a VM). NULL: plugins are silent.
-    pub log: Option<unsafe extern "C" fn(user_data: *mut c_void, stream_data: *mut c_void, record: *const proxywasm_log_record)>,
+    pub log: Option<
+        unsafe extern "C" fn(user_data: *mut c_void, stream_data: *mut c_void, record: *const proxywasm_log_record),
+    >,
     /// The lowest level that is written (`proxy_get_log_level`). NULL: INFO.
     pub log_level: Option<unsafe extern "C" fn(user_data: *mut c_void) -> i32>,
     /// Nanoseconds since 1970 (`proxy_get_current_time_nanoseconds`). NULL: the system clock.
@@ -123,11 +125,9 @@ pub struct proxywasm_host {
         ) -> i32,
     >,
     /// A pause has ended: call `proxywasm_stream_resume(stream, direction, ...)` soon, from the event loop.
-    pub resume_stream:
-        Option<unsafe extern "C" fn(user_data: *mut c_void, stream_data: *mut c_void, direction: i32)>,
+    pub resume_stream: Option<unsafe extern "C" fn(user_data: *mut c_void, stream_data: *mut c_void, direction: i32)>,
     /// Ends the stream; `stream_type` is a `proxywasm_stream_type`.
-    pub close_stream:
-        Option<unsafe extern "C" fn(user_data: *mut c_void, stream_data: *mut c_void, stream_type: i32)>,
+    pub close_stream: Option<unsafe extern "C" fn(user_data: *mut c_void, stream_data: *mut c_void, stream_type: i32)>,
 
     /// Starts an HTTP call. `stream_data` is the stream during whose callback it was started, or NULL; the call outlives it. When
     /// OK is returned, `proxywasm_http_call_complete` must follow exactly once, unless `cancel_call` comes first.

@@ -59,7 +59,8 @@ fn view<R>(state: &VmState, buffer: BufferType, look: impl FnOnce(View<'_>) -> R
         return Ok(look(View::Body(body)));
     }
     let (kind, direction) = stream_buffer(buffer).ok_or(Status::NotFound)?;
-    let (stream, index) = state.context().stream().filter(|(stream, _)| stream.kind() == kind).ok_or(Status::NotFound)?;
+    let (stream, index) =
+        state.context().stream().filter(|(stream, _)| stream.kind() == kind).ok_or(Status::NotFound)?;
     let lane = stream.lane(index, direction);
     if !lane.shown.get() {
         return Err(Status::NotFound);
@@ -93,7 +94,8 @@ pub(super) fn set(cx: &mut Cx<'_>, buffer: u32, start: u32, size: u32, value: u3
     };
     let (memory, state) = parts(cx)?;
     let value = memory::read(memory, value, len)?;
-    let (stream, index) = state.context().stream().filter(|(stream, _)| stream.kind() == kind).ok_or(Status::NotFound)?;
+    let (stream, index) =
+        state.context().stream().filter(|(stream, _)| stream.kind() == kind).ok_or(Status::NotFound)?;
     let lane = stream.lane(index, direction);
     if !lane.shown.get() {
         return Err(Status::NotFound.into());

@@ -79,7 +79,10 @@ fn find(state: &VmState, map: MapType, name: &[u8], value: &mut Vec<u8>) -> Host
 }
 
 /// Runs something with the list for pairs, emptied.
-fn with_list<R>(cx: &mut Cx<'_>, run: impl FnOnce(&mut Cx<'_>, &mut PairList) -> HostcallResult<R>) -> HostcallResult<R> {
+fn with_list<R>(
+    cx: &mut Cx<'_>,
+    run: impl FnOnce(&mut Cx<'_>, &mut PairList) -> HostcallResult<R>,
+) -> HostcallResult<R> {
     let mut list = std::mem::take(&mut cx.data_mut().pairs);
     list.clear();
     let result = run(cx, &mut list);

@@ -17,18 +17,20 @@ pub(super) fn define(cx: &mut Cx<'_>, kind: u32, name: u32, len: u32, out_id: u3
 
 pub(super) fn increment(cx: &mut Cx<'_>, id: u32, delta: i64) -> HostcallResult {
     let services = &cx.data().services;
-    Ok(match services.host.metrics() {
+    match services.host.metrics() {
         Some(metrics) => metrics.increment(id, delta)?,
         None => services.engine.metrics.increment(id, delta)?,
-    })
+    }
+    Ok(())
 }
 
 pub(super) fn record(cx: &mut Cx<'_>, id: u32, value: u64) -> HostcallResult {
     let services = &cx.data().services;
-    Ok(match services.host.metrics() {
+    match services.host.metrics() {
         Some(metrics) => metrics.record(id, value)?,
         None => services.engine.metrics.record(id, value)?,
-    })
+    }
+    Ok(())
 }
 
 pub(super) fn get(cx: &mut Cx<'_>, id: u32, out_value: u32) -> HostcallResult {

@@ -209,7 +209,6 @@ pub(crate) fn link(
     own.as_ref().unwrap_or(linker).instantiate_pre(wasm)
 }
 
-
 // What the groups share
 
 /// Memory and state of the guest, side by side.

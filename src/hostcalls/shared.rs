@@ -9,7 +9,14 @@ fn vm_id(state: &VmState) -> &[u8] {
     state.context().plugin().config().vm_id.as_bytes()
 }
 
-pub(super) fn get_data(cx: &mut Cx<'_>, key: u32, key_len: u32, out_value: u32, out_len: u32, out_cas: u32) -> HostcallResult {
+pub(super) fn get_data(
+    cx: &mut Cx<'_>,
+    key: u32,
+    key_len: u32,
+    out_value: u32,
+    out_len: u32,
+    out_cas: u32,
+) -> HostcallResult {
     let mut cas = 0;
     give_value(cx, out_value, out_len, |memory, state, value| {
         let (vm_id, key) = (vm_id(state), memory::read(memory, key, key_len)?);
@@ -26,10 +33,11 @@ pub(super) fn set_data(cx: &mut Cx<'_>, key: u32, key_len: u32, value: u32, len:
     let (memory, state) = parts(cx)?;
     let (key, value) = (memory::read(memory, key, key_len)?, memory::read(memory, value, len)?);
     let vm_id = vm_id(state);
-    Ok(match state.services.host.shared_data() {
+    match state.services.host.shared_data() {
         Some(data) => data.set(vm_id, key, value, cas)?,
         None => state.services.engine.shared_data.set(vm_id, key, value, cas)?,
-    })
+    }
+    Ok(())
 }
 
 /// Whoever registers last is told of new items.
@@ -51,7 +59,14 @@ pub(super) fn register_queue(cx: &mut Cx<'_>, name: u32, len: u32, out_token: u3
 }
 
 /// No VM id means the plugin's own.
-pub(super) fn resolve_queue(cx: &mut Cx<'_>, id: u32, id_len: u32, name: u32, len: u32, out_token: u32) -> HostcallResult {
+pub(super) fn resolve_queue(
+    cx: &mut Cx<'_>,
+    id: u32,
+    id_len: u32,
+    name: u32,
+    len: u32,
+    out_token: u32,
+) -> HostcallResult {
     let (memory, state) = parts(cx)?;
     let given = memory::read(memory, id, id_len)?;
     let vm_id = if given.is_empty() { vm_id(state) } else { given };
@@ -76,8 +91,9 @@ pub(super) fn dequeue(cx: &mut Cx<'_>, token: u32, out_value: u32, out_len: u32)
 pub(super) fn enqueue(cx: &mut Cx<'_>, token: u32, value: u32, len: u32) -> HostcallResult {
     let (memory, state) = parts(cx)?;
     let value = memory::read(memory, value, len)?;
-    Ok(match state.services.host.queues() {
+    match state.services.host.queues() {
         Some(queues) => queues.enqueue(token, value)?,
         None => state.services.engine.queues.enqueue(token, value)?,
-    })
+    }
+    Ok(())
 }

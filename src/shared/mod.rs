@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::abi::Status;
 
-
 /// A number of bytes that guests may make the host keep, shared by all of them.
 struct Budget {
     used: AtomicUsize,

@@ -51,3 +51,14 @@ fn a_trap_ends_the_stream_by_policy_and_the_next_gets_a_new_vm() {
     }
     assert_eq!(setup.worker.stats().vms_failed, 2);
 }
+
+#[test]
+fn traps_are_caught_without_signal_handlers_too() {
+    let wasm = guest(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.load (i32.const -8)))"#,
+    );
+    let engine = Engine::new(EngineConfig::new().signal_traps(false)).unwrap();
+    let setup = Setup::on_engine(&engine, &Mock::default(), &[(&wasm, config())]).unwrap();
+    let outcome = setup.http(1).on_headers(Direction::Request, 1, true).unwrap();
+    assert_eq!(outcome.failure.unwrap().kind(), ErrorKind::GuestTrap);
+}
