@@ -29,7 +29,9 @@ impl Chain {
         if instances.iter().any(|instance| !Rc::ptr_eq(&instance.services, services)) {
             return Err(Error::new(ErrorKind::InvalidArgument, "an instance of the chain belongs to another worker"));
         }
-        let phases = instances.iter().fold(0, |bits, instance| bits | instance.plugin.phases().0);
+        // Contexts begin with the request or the connection, so these are always run.
+        let always = if instances.is_empty() { 0 } else { Phases::REQUEST_HEADERS.0 | Phases::NEW_CONNECTION.0 };
+        let phases = instances.iter().fold(always, |bits, instance| bits | instance.plugin.phases().0);
         Ok(Self(Rc::new(ChainInner { services: services.clone(), instances, phases: Phases(phases) })))
     }
 

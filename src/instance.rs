@@ -107,11 +107,15 @@ impl VmSlot {
     }
 
     /// Makes the VM anew if it is down and may be, with the roots of all members, so that their ticks and queues go on.
-    pub(crate) fn retry(self: &Rc<Self>) {
-        for member in self.members() {
-            if member.root.borrow().is_none() && !member.removed.get() {
-                let _ = member.acquire();
-            }
+    pub(crate) fn retry(&self, now_ns: u64) {
+        let mut down = self.members();
+        down.retain(|member| member.root.borrow().is_none() && !member.removed.get() && !member.down.get());
+        match self.retry_at_ns.get() {
+            _ if down.is_empty() => {}
+            u64::MAX => {}
+            later if later > now_ns => self.services.retry_at(later),
+            // A failure is logged, and sets the next time.
+            _ => down.iter().for_each(|member| drop(member.acquire())),
         }
     }
 

@@ -18,8 +18,7 @@ mod data_status {
     pub(super) const STOP_AND_WATERMARK: u32 = 2;
 }
 
-/// gRPC statuses of the failures that the library answers itself.
-const GRPC_UNAVAILABLE: u32 = 14;
+/// gRPC status of a body over its limit.
 const GRPC_RESOURCE_EXHAUSTED: u32 = 8;
 
 /// What to do about a plugin.
@@ -199,8 +198,7 @@ impl<'a> Progress<'a> {
             let created = stream.create_context(index);
             self.note(created);
         }
-        if stream.is_failed_closed(index) {
-            stream.fail(503, GRPC_UNAVAILABLE, "wasm_fail_stream");
+        if stream.is_failed_closed(index) && stream.fail_for_plugin() {
             return Turn::Stop;
         }
         match self.stopped() {
@@ -219,7 +217,7 @@ impl<'a> Progress<'a> {
     fn settle(&mut self, index: usize, result: Result<u32>) -> Option<u32> {
         let status = self.note(result).unwrap_or(0);
         if self.stream.is_failed_closed(index) {
-            self.stream.fail(503, GRPC_UNAVAILABLE, "wasm_fail_stream");
+            self.stream.fail_for_plugin();
         }
         (!self.stopped()).then_some(status)
     }
@@ -477,8 +475,8 @@ impl<'a> Progress<'a> {
     /// Goes on at a plugin whose pause has ended.
     fn resume_at(&mut self, position: usize) {
         let (index, lane) = (self.index(position), self.lane(position));
-        if self.stream.is_failed_closed(index) {
-            return self.stream.fail(503, GRPC_UNAVAILABLE, "wasm_fail_stream");
+        if self.stream.is_failed_closed(index) && self.stream.fail_for_plugin() {
+            return;
         }
         let was_unseen = matches!(lane.flow.get(), Flow::StoppedAll { .. });
         let body = std::mem::take(&mut *lane.body.borrow_mut());

@@ -212,6 +212,7 @@ impl Services {
     pub(crate) fn remove_vm(&self, serial: u64) {
         self.vms.borrow_mut().remove(&serial);
         self.host_queues.borrow_mut().retain(|_, owner| owner.vm != serial);
+        self.engine.queues.unregister_vm(self.worker, serial);
     }
 
     pub(crate) fn vm(&self, serial: u64) -> Option<std::rc::Rc<Vm>> {

@@ -80,6 +80,9 @@ enum Replied {
     Response,
 }
 
+/// gRPC status of a plugin's failure.
+const GRPC_UNAVAILABLE: u32 = 14;
+
 /// Where a plugin of the chain stands in this stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum LegState {
@@ -125,6 +128,8 @@ pub(crate) struct Stream {
     legs: Box<[Leg]>,
     ways: [Way; 2],
     replied: Cell<Replied>,
+    /// The local response is the library's own, for a plugin that failed: it passes the plugins that have.
+    failure_answered: Cell<bool>,
     closed: Cell<bool>,
     logging: Cell<bool>,
     done: Cell<bool>,
@@ -147,6 +152,7 @@ impl Stream {
             legs: (0..chain.len()).map(leg).collect(),
             ways: Default::default(),
             replied: Cell::new(Replied::No),
+            failure_answered: Cell::new(false),
             closed: Cell::new(false),
             logging: Cell::new(false),
             done: Cell::new(false),
@@ -345,18 +351,28 @@ impl Stream {
         }
     }
 
-    /// Ends the stream with a status of the library's own.
+    /// Ends the stream with a status of the library's own; one that was answered already is closed.
     pub(crate) fn fail(&self, status: u32, grpc_status: u32, details: &str) {
-        match self.kind {
-            StreamKind::Tcp => self.close(StreamType::Downstream),
-            StreamKind::Http => self.send_local_response(&OwnedResponse {
+        match (self.kind, self.replied.get()) {
+            (StreamKind::Tcp, _) => self.close(StreamType::Downstream),
+            (StreamKind::Http, Replied::No) => self.send_local_response(&OwnedResponse {
                 status,
                 grpc_status: Some(grpc_status),
                 details: details.as_bytes().to_vec(),
                 body: Vec::new(),
                 headers: PairList::new(),
             }),
+            (StreamKind::Http, _) => self.close(StreamType::HttpResponse),
         }
+    }
+
+    /// Ends the stream because a plugin has failed; false when that was done before, and the answer is on its way.
+    pub(crate) fn fail_for_plugin(&self) -> bool {
+        let first = !self.failure_answered.replace(true);
+        if first {
+            self.fail(503, GRPC_UNAVAILABLE, "wasm_fail_stream");
+        }
+        first
     }
 
     /// Whether the stream was closed or has ended.

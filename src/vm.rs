@@ -209,7 +209,9 @@ impl Vm {
             return Err(Error::new(ErrorKind::Internal, "the VM runs already"));
         };
         store.set_epoch_deadline(ticks);
-        store.data_mut().current = context;
+        let state = store.data_mut();
+        state.current = context;
+        state.limiter.refused = false;
         let result = run(&self.exports, &mut store);
         let state = store.data_mut();
         if state.stdio.is_pending() {

@@ -103,7 +103,7 @@ impl Worker {
             let now = self.services.now_monotonic_ns();
             if self.services.retry_due(now) {
                 let slots = self.slots.borrow().clone();
-                slots.iter().for_each(|slot| slot.retry());
+                slots.iter().for_each(|slot| slot.retry(now));
             }
             let due = self.services.timers.borrow_mut().due(now);
             for (vm, root) in due {

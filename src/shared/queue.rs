@@ -105,9 +105,9 @@ impl Queue {
         self.items.iter().map(|item| item_cost(item.len())).sum()
     }
 
-    /// Gives up the target if it is this worker.
-    pub(super) fn forget_worker(&mut self, worker: u64) -> Option<QueueTarget> {
-        self.target.take_if(|target| target.worker == worker)
+    /// Gives up the target if it is one of those that are gone.
+    pub(super) fn forget(&mut self, is_gone: impl Fn(&QueueTarget) -> bool) -> Option<QueueTarget> {
+        self.target.take_if(|target| is_gone(target))
     }
 
     /// Appends the item and tells the target, or does neither.
@@ -218,9 +218,9 @@ mod tests {
         let (second, second_notices) = target(2);
         queue.set_target(first.clone()).run();
         push(&mut queue, b"x").unwrap();
-        assert!(queue.forget_worker(3).is_none());
+        assert!(queue.forget(|target| target.worker == 3).is_none());
         push(&mut queue, b"y").unwrap();
-        assert!(queue.forget_worker(1).is_some());
+        assert!(queue.forget(|target| target.worker == 1).is_some());
         push(&mut queue, b"z").unwrap();
         assert_eq!(first_notices.len(), 2);
         queue.set_target(second).run();
@@ -256,7 +256,7 @@ mod tests {
         push(&mut queue, b"x").unwrap();
         push(&mut queue, b"y").unwrap();
         assert_eq!((calls.load(Ordering::Relaxed), notices.len()), (2, 2));
-        drop(queue.forget_worker(1));
+        drop(queue.forget(|target| target.worker == 1));
         push(&mut queue, b"z").unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), 2);
         queue.set_target(to).run();

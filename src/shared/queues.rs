@@ -121,9 +121,18 @@ impl Queues {
 
     /// Forgets every target of this worker; queues and items stay. No notice is sent to it after this returned.
     pub fn unregister_worker(&self, worker: u64) {
+        self.unregister(|target| target.worker == worker);
+    }
+
+    /// Nobody is told of a VM's queues from now on. Items stay, and are announced to who registers next.
+    pub fn unregister_vm(&self, worker: u64, vm: u64) {
+        self.unregister(|target| (target.worker, target.vm) == (worker, vm));
+    }
+
+    fn unregister(&self, is_gone: impl Fn(&QueueTarget) -> bool) {
         let registry = self.registry.read();
         let gone: Vec<QueueTarget> =
-            registry.queues.values().filter_map(|queue| queue.lock().forget_worker(worker)).collect();
+            registry.queues.values().filter_map(|queue| queue.lock().forget(&is_gone)).collect();
         drop(registry);
         drop(gone);
     }

@@ -13,18 +13,70 @@ pub type Headers = Vec<(Vec<u8>, Vec<u8>)>;
 /// Something that the library asked of the host.
 #[derive(Debug, PartialEq, Eq, Clone)]
 pub enum Event {
-    LocalResponse { stream: usize, status: u32, grpc_status: Option<u32>, details: String, body: String, headers: Headers },
-    Resume { stream: usize, request: bool },
-    Close { stream: usize, which: StreamType },
-    HttpCall { stream: Option<usize>, token: Token, upstream: String, headers: Headers, body: Vec<u8>, trailers: Headers, timeout_ms: u32 },
-    GrpcCall { token: Token, upstream: String, service: String, method: String, metadata: Headers, message: Vec<u8>, timeout_ms: u32 },
-    GrpcStream { token: Token, upstream: String, service: String, method: String, metadata: Headers },
-    GrpcSend { token: Token, message: Vec<u8>, end: bool },
-    GrpcClose { token: Token },
-    Cancel { token: Token },
-    VmFailed { plugin: String, kind: ErrorKind },
-    Foreign { name: String, argument: Vec<u8> },
-    SetProperty { path: Vec<u8>, value: Vec<u8> },
+    LocalResponse {
+        stream: usize,
+        status: u32,
+        grpc_status: Option<u32>,
+        details: String,
+        body: String,
+        headers: Headers,
+    },
+    Resume {
+        stream: usize,
+        request: bool,
+    },
+    Close {
+        stream: usize,
+        which: StreamType,
+    },
+    HttpCall {
+        stream: Option<usize>,
+        token: Token,
+        upstream: String,
+        headers: Headers,
+        body: Vec<u8>,
+        trailers: Headers,
+        timeout_ms: u32,
+    },
+    GrpcCall {
+        token: Token,
+        upstream: String,
+        service: String,
+        method: String,
+        metadata: Headers,
+        message: Vec<u8>,
+        timeout_ms: u32,
+    },
+    GrpcStream {
+        token: Token,
+        upstream: String,
+        service: String,
+        method: String,
+        metadata: Headers,
+    },
+    GrpcSend {
+        token: Token,
+        message: Vec<u8>,
+        end: bool,
+    },
+    GrpcClose {
+        token: Token,
+    },
+    Cancel {
+        token: Token,
+    },
+    VmFailed {
+        plugin: String,
+        kind: ErrorKind,
+    },
+    Foreign {
+        name: String,
+        argument: Vec<u8>,
+    },
+    SetProperty {
+        path: Vec<u8>,
+        value: Vec<u8>,
+    },
 }
 
 #[derive(Default)]
@@ -83,7 +135,9 @@ impl Mock {
     pub fn last_token(&self) -> Token {
         let state = self.0.borrow();
         let token = state.events.iter().rev().find_map(|event| match event {
-            Event::HttpCall { token, .. } | Event::GrpcCall { token, .. } | Event::GrpcStream { token, .. } => Some(*token),
+            Event::HttpCall { token, .. } | Event::GrpcCall { token, .. } | Event::GrpcStream { token, .. } => {
+                Some(*token)
+            }
             _ => None,
         });
         token.expect("a call was started")
@@ -228,7 +282,13 @@ impl Host for MockHost {
     fn grpc_close(&self, token: Token) -> HostResult {
         self.note("grpc_close", Some(Event::GrpcClose { token }))
     }
-    fn call_foreign_function(&self, _: Option<StreamData>, name: &[u8], argument: &[u8], out: &mut Vec<u8>) -> HostResult {
+    fn call_foreign_function(
+        &self,
+        _: Option<StreamData>,
+        name: &[u8],
+        argument: &[u8],
+        out: &mut Vec<u8>,
+    ) -> HostResult {
         self.note("", Some(Event::Foreign { name: text(name), argument: argument.to_vec() }))?;
         let state = self.0 .0.borrow();
         let (answer, result) = state.foreign.get(name).ok_or(Status::NotFound)?;
