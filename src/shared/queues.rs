@@ -215,6 +215,7 @@ mod tests {
 
     use crossbeam_channel::{bounded, unbounded, Receiver};
 
+    use super::super::queue::ITEM_OVERHEAD;
     use super::*;
 
     fn target(worker: u64) -> (QueueTarget, Receiver<QueueReady>) {
