@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// One thread of the proxy: an event loop, a worker of the library, and the connections of both.
+
+#pragma once
+
+#include <event2/listener.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "callouts.h"
+#include "connection.h"
+#include "proxy_host.h"
+
+using event_base_ptr = std::unique_ptr<event_base, libevent_deleter<event_base, event_base_free>>;
+using listener_ptr = std::unique_ptr<evconnlistener, libevent_deleter<evconnlistener, evconnlistener_free>>;
+
+class event_loop {
+ public:
+  // Starts the plugins; throws proxywasm::error when one does not start. On the thread that will call `run`.
+  event_loop(const proxy_options &options, const proxywasm::engine &engine,
+             const std::vector<proxywasm::plugin> &plugins);
+  ~event_loop();
+
+  // Listens, and returns the address; another loop may listen there too. Throws usage_error.
+  endpoint listen(const endpoint &address);
+  // Returns when `stop` was called and what was under way has ended, or has had its time.
+  void run();
+  // On any thread, also repeatedly.
+  void stop();
+
+  event_base *base() const { return base_.get(); }
+  const proxy_options &options() const { return options_; }
+  const proxywasm::engine &engine() const { return engine_; }
+  const proxywasm::worker &worker() const { return *worker_; }
+  const proxywasm::chain &chain() const { return *chain_; }
+  callouts &calls() { return callouts_; }
+  bool stopping() const { return stopping_; }
+
+  // For the host's callbacks: what is to happen after the current call of the library.
+  void rearm_timer();
+  void wake();
+
+  void remove(connection *one);
+  void log(proxywasm::log_level level, std::string_view who, std::string_view text) const;
+
+ private:
+  static void on_accept(evconnlistener *, evutil_socket_t socket, sockaddr *peer, int, void *self);
+  static void on_rearm(evutil_socket_t, short, void *self);
+  static void on_timer(evutil_socket_t, short, void *self);
+  static void on_wake(evutil_socket_t, short, void *self);
+  static void on_stop(evutil_socket_t, short, void *self);
+  static void on_drain(evutil_socket_t, short, void *self);
+  void begin_stop();
+  void continue_stop();
+
+  const proxy_options &options_;
+  const proxywasm::engine &engine_;
+  event_base_ptr base_;
+  event_ptr rearm_, timer_, wake_, stop_, drain_;
+  listener_ptr listener_;
+  callouts callouts_;
+  proxy_host host_;
+  // In the order in which they may be made; they end the other way round, streams before their worker.
+  std::optional<proxywasm::worker> worker_;
+  std::vector<proxywasm::instance> instances_;
+  std::optional<proxywasm::chain> chain_;
+  std::unordered_map<connection *, std::unique_ptr<connection>> connections_;
+  std::chrono::steady_clock::time_point stop_deadline_;
+  bool stopping_ = false;
+};

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "proxy_host.h"
+
+#include "event_loop.h"
+
+void proxy_host::log(void *, const proxywasm_log_record &record) {
+  loop_.log(static_cast<proxywasm::log_level>(record.level), proxywasm::view(record.plugin),
+            proxywasm::view(record.message));
+}
+
+proxywasm::log_level proxy_host::minimum_log_level() { return loop_.options().log_level; }
+
+proxywasm::status proxy_host::http_call(void *, proxywasm_token token, const proxywasm_http_request &request) {
+  return loop_.calls().start(token, request);
+}
+
+void proxy_host::cancel_call(proxywasm_token token) { loop_.calls().cancel(token); }
+
+void proxy_host::timeout_changed() { loop_.rearm_timer(); }
+
+void proxy_host::wake() { loop_.wake(); }

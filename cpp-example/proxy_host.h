@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What plugins of the proxy can do beside reaching their streams: log, call clusters, be woken.
+
+#pragma once
+
+#include "stream_host.h"
+
+class event_loop;
+
+class proxy_host final : public stream_host {
+ public:
+  // Clocks, metrics, shared data and queues are the library's own.
+  explicit proxy_host(event_loop &loop)
+      : stream_host({proxywasm::service::set_headers, proxywasm::service::timeout_changed, proxywasm::service::wake}),
+        loop_(loop) {}
+
+  void log(void *stream, const proxywasm_log_record &record) override;
+  proxywasm::log_level minimum_log_level() override;
+  proxywasm::status http_call(void *stream, proxywasm_token token, const proxywasm_http_request &request) override;
+  void cancel_call(proxywasm_token token) override;
+  void timeout_changed() override;
+  void wake() override;
+
+ private:
+  event_loop &loop_;
+};
