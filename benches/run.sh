@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# benches/run.sh [ROUNDS]: builds what is missing, measures, prints a table and writes build/bench.json.
+# Takes about two minutes once everything is built. Run it on a machine that does nothing else.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+rounds=${1:-5}
+out=build/benches
+
+tools/setup.sh base rust rust-wasm test
+# shellcheck source=tools/env.sh
+. tools/env.sh
+mkdir -p "$out"
+rm -f "$out"/*.txt "$out"/callgrind.*
+
+library=target/release/libproxywasm.so
+if [ ! -e "$library" ] || [ -n "$(find src Cargo.toml Cargo.lock build.rs -newer "$library" -print -quit)" ]; then
+    echo "bench: the library (release)"
+    cargo build --release --locked
+fi
+packaging/link-soname.sh target/release
+
+echo "bench: the guest"
+(
+    cd benches/guests
+    export CARGO_TARGET_DIR=$root/build/cargo-benches
+    proxywasm_cargo_wasm build --quiet --locked --release --target "$PROXYWASM_WASI_TARGET"
+)
+guest=build/cargo-benches/$PROXYWASM_WASI_TARGET/release/bench_guest.wasm
+cc -std=c11 -D_POSIX_C_SOURCE=200809L -O2 -g -Wall -Wextra -Werror -Iinclude benches/lifecycle.c benches/proxy.c \
+    -o "$out/lifecycle" -Ltarget/release -lproxywasm -Wl,-rpath,"$root/target/release"
+
+# The rounds are processes of their own: where code and stack happen to lie changes figures, too.
+for round in $(seq "$rounds"); do
+    echo "bench: round $round of $rounds"
+    "$out/lifecycle" time "$guest" 60 7 >"$out/time-$round.txt"
+    "$out/lifecycle" memory "$guest" plain >"$out/memory-plain-$round.txt"
+    "$out/lifecycle" memory "$guest" pooling >"$out/memory-pooling-$round.txt"
+done
+
+echo "bench: instructions"
+valgrind --quiet --tool=callgrind --instr-atstart=no --callgrind-out-file="$out/callgrind.out" \
+    "$out/lifecycle" count "$guest" >/dev/null
+
+benches/report.py "$out" build/bench.json
