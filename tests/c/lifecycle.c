@@ -10,12 +10,13 @@ static void whole_exchange(void)
     struct rig rig;
     struct fake_stream data;
     proxywasm_outcome outcome = blank_outcome();
-    rig_open(&rig,
-             "request_headers=get,pairs,add request_body=body response_headers=get,replace,remove "
-             "response_body=body "
-             "request_trailers=get response_trailers=get,add log=get",
-             NULL);
-    CHECK_TEXT(rig.host.log, "on_create 0\non_vm_start 0\non_configure 144\n");
+    static const char script[] =
+        "request_headers=get,pairs,add request_body=body response_headers=get,replace,remove "
+        "response_body=body request_trailers=get response_trailers=get,add log=get";
+    char started[64];
+    rig_open(&rig, script, NULL);
+    snprintf(started, sizeof started, "on_create 0\non_vm_start 0\non_configure %zu\n", strlen(script));
+    CHECK_TEXT(rig.host.log, started);
     fake_host_forget(&rig.host);
 
     proxywasm_stream *stream = rig_stream(&rig, &data);
@@ -304,9 +305,9 @@ static void free_in(const enum part order[PARTS], bool begun)
             }
             break;
         case WORKER:
-            CHECK_INT(rig.host.cancels, 0);
             proxywasm_worker_free(rig.worker);
-            CHECK(rig.host.cancels <= (begun ? 1u : 0u));
+            /* By then at the latest; with its plugin, if that went before. */
+            CHECK_INT(rig.host.cancels, begun ? 1 : 0);
             gone = true;
             worker_there = false;
             break;

@@ -180,17 +180,24 @@ static void pause_and_resume(void)
     struct fake_stream data;
     struct offered a;
     proxywasm_outcome outcome = blank_outcome();
-    /* The answer to the call resumes; the callout is of the root, so the guest names the stream by the call's
-     * context: here it resumes from within the stream's own callback. */
-    rig_open(&rig, "request_headers=ret:1,resume request_body=body,ret:1 request_trailers=resume,get", NULL);
+    rig_open(&rig,
+             "request_headers=call,ret:1 http_call_response=effective,resume:0 request_body=body,ret:1 "
+             "request_trailers=get",
+             NULL);
     proxywasm_stream *stream = rig_stream(&rig, &data);
     CHECK_OK(proxywasm_stream_on_request_headers(stream, 3, false, &outcome));
-    if (outcome.action == PROXYWASM_ACTION_PAUSE) {
-        CHECK_INT(data.resumes[0], 1);
-        CHECK_OK(proxywasm_stream_resume(stream, PROXYWASM_DIRECTION_REQUEST, &outcome));
-    }
+    CHECK_INT(outcome.action, PROXYWASM_ACTION_PAUSE);
+    CHECK_INT(data.resumes[0], 0);
+    CHECK_OK(proxywasm_http_call_complete(rig.worker, rig.host.tokens[0], NULL));
+    CHECK(fake_host_logged(&rig.host, "resume 0"));
+    CHECK(data.resumes[0] == 1 && data.resumes[1] == 0);
+    CHECK_OK(proxywasm_stream_resume(stream, PROXYWASM_DIRECTION_REQUEST, &outcome));
     CHECK_INT(outcome.action, PROXYWASM_ACTION_CONTINUE);
     CHECK_INT(outcome.ready, PROXYWASM_READY_HEADERS);
+    /* A second time there is nothing to resume. */
+    CHECK_OK(proxywasm_stream_resume(stream, PROXYWASM_DIRECTION_REQUEST, &outcome));
+    CHECK_INT(outcome.action, PROXYWASM_ACTION_CONTINUE);
+    CHECK_INT(outcome.ready, 0);
 
     proxywasm_chunk chunk = offer(&a, "held");
     CHECK_OK(proxywasm_stream_on_request_body(stream, &chunk, 1, false, &outcome));

@@ -14,6 +14,16 @@ static void *add(void *argument)
     return argument;
 }
 
+static void *volatile lost;
+
+__attribute__((noinline)) static void lose(void)
+{
+    for (int i = 0; i < 100; i++) {
+        lost = malloc(100);
+    }
+    lost = NULL;
+}
+
 int main(int argc, char **argv)
 {
     const char *fault = argc > 1 ? argv[1] : "";
@@ -23,9 +33,7 @@ int main(int argc, char **argv)
         bytes[7 + argc] = 1;
         free((void *)bytes);
     } else if (strcmp(fault, "leak") == 0) {
-        void *volatile lost = malloc(100);
-        lost = NULL;
-        CHECK(lost == NULL);
+        lose();
     } else if (strcmp(fault, "undefined") == 0) {
         volatile int number = INT_MAX;
         number = number + argc;

@@ -46,10 +46,11 @@ static void http(void)
     }
     /* The right token at the wrong door. */
     const proxywasm_slice message = text_slice("message");
-    CHECK_RESULT(proxywasm_grpc_message(rig.worker, first, &message, 1), NOT_FOUND);
-    CHECK_RESULT(proxywasm_grpc_initial_metadata(rig.worker, first, NULL, 0), NOT_FOUND);
-    CHECK_RESULT(proxywasm_grpc_trailing_metadata(rig.worker, first, NULL, 0), NOT_FOUND);
-    CHECK_RESULT(proxywasm_grpc_close(rig.worker, first, 0, NOTHING), NOT_FOUND);
+    CHECK_RESULT(proxywasm_grpc_message(rig.worker, first, &message, 1), INVALID_ARGUMENT);
+    CHECK_RESULT(proxywasm_grpc_initial_metadata(rig.worker, first, NULL, 0), INVALID_ARGUMENT);
+    CHECK_RESULT(proxywasm_grpc_trailing_metadata(rig.worker, first, NULL, 0), INVALID_ARGUMENT);
+    CHECK_RESULT(proxywasm_grpc_close(rig.worker, first, 0, NOTHING), INVALID_ARGUMENT);
+    CHECK_TEXT(rig.host.log, "");
     CHECK_OK(proxywasm_http_call_complete(rig.worker, first, NULL));
     CHECK(fake_host_logged(&rig.host, "on_http_call_response 0 0"));
     all_not_found(first);
@@ -87,7 +88,7 @@ static void grpc(void)
 
     rig_open(&rig, "foreign=grpc grpc_receive=body", NULL);
     proxywasm_token token = start("");
-    CHECK_RESULT(proxywasm_http_call_complete(rig.worker, token, NULL), NOT_FOUND);
+    CHECK_RESULT(proxywasm_http_call_complete(rig.worker, token, NULL), INVALID_ARGUMENT);
     CHECK_OK(proxywasm_grpc_message(rig.worker, token, message, 2));
     CHECK(fake_host_logged(&rig.host, "on_grpc_receive 7"));
     CHECK(fake_host_logged(&rig.host, "body 0 message"));

@@ -57,6 +57,7 @@ u32 IMPORT(proxy_record_metric)(u32 id, u64 value);
 u32 IMPORT(proxy_get_metric)(u32 id, u64 *value);
 u32 IMPORT(proxy_call_foreign_function)(const char *name, u32 name_size, const char *argument, u32 size,
                                         char **result, u32 *result_size);
+u32 IMPORT(proxy_set_effective_context)(u32 context);
 u32 IMPORT(proxy_done)(void);
 
 #endif

@@ -11,6 +11,7 @@
  *   get, pairs, add, replace, remove, set      on the headers of the callback (names x-in, x-out)
  *   prop, setprop   property a.b
  *   body, setbody, prepend     the buffer of the callback
+ *   effective       act on the stream that began last
  *   local, close, resume[:N], call, grpc, stream, send, gclose, cancel, tick:N, time, foreign:NAME, done
  *   register, resolve, enqueue, dequeue       shared queue q
  *   getdata, setdata                          shared data k
@@ -162,7 +163,7 @@ static void read_script(u32 buffer, struct script *script)
 
 /* Verbs. */
 
-static u32 call_token, queue, counter, histogram;
+static u32 last_stream, call_token, queue, counter, histogram;
 static volatile u32 sink;
 
 static int same(const char *text, u32 size, const char *word)
@@ -273,6 +274,8 @@ static void verb(const char *name, u32 size, const char *argument, u32 argument_
         say_status("local", proxy_send_local_response(403, TEXT("refused"), TEXT("no"), call_headers, 0, -1));
     } else if (IS("close")) {
         say_status("close", proxy_close_stream(place->stream));
+    } else if (IS("effective")) {
+        say_status("effective", proxy_set_effective_context(last_stream));
     } else if (IS("resume")) {
         u32 stream = argument_size > 0 ? number_of(argument, argument_size) : place->stream;
         say_status("resume", proxy_continue_stream(stream));
@@ -408,6 +411,7 @@ void EXPORT(proxy_on_context_create)(u32 id, u32 parent)
         if (contexts[i].id == 0) {
             contexts[i].id = id;
             contexts[i].root = parent;
+            last_stream = id;
             break;
         }
     }
