@@ -39,7 +39,7 @@ class Upstream(http.server.BaseHTTPRequestHandler):
 def fetch(url):
     """What curl got: response headers, and the request headers that the upstream saw."""
     curl = ["curl", "--silent", "--show-error", "--max-time", "10", "--include", "--user-agent", "demo", url]
-    text = subprocess.run(curl, check=True, capture_output=True, text=True).stdout
+    text = subprocess.run(curl, check=True, stdout=subprocess.PIPE).stdout.decode()
     head, body = text.split("\r\n\r\n", 1)
     status, *lines = head.split("\r\n")
     response = [tuple(line.split(": ", 1)) for line in lines]

@@ -5,4 +5,5 @@
 #[allow(unused_imports, dead_code, reason = "each area uses a part of it")]
 mod support;
 
+mod hostcalls_headers;
 mod smoke;

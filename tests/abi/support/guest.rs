@@ -90,6 +90,11 @@ pub fn guest(body: &str) -> Vec<u8> {
 
 /// A guest of a version, such as `0_1_0`.
 pub fn guest_of(version: &str, body: &str) -> Vec<u8> {
+    guest_with(version, "", body)
+}
+
+/// The same, with more imports.
+pub fn guest_with(version: &str, more: &str, body: &str) -> Vec<u8> {
     let imports: String =
         IMPORTS.iter().map(|(name, ty)| format!("(import \"env\" \"{name}\" (func ${name} {ty}))\n")).collect();
     let helpers = if body.contains("\"proxy_on_context_create\"") {
@@ -97,6 +102,6 @@ pub fn guest_of(version: &str, body: &str) -> Vec<u8> {
     } else {
         HELPERS.to_owned()
     };
-    let text = format!("(module {imports} {helpers} (func (export \"proxy_abi_version_{version}\")) {body})");
+    let text = format!("(module {imports} {more} {helpers} (func (export \"proxy_abi_version_{version}\")) {body})");
     wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
 }

@@ -3,9 +3,11 @@
 
 mod guest;
 mod host;
+mod script;
 
-pub use guest::{guest, guest_of};
-pub use host::{Mock, MockHost};
+pub use guest::{guest, guest_of, guest_with};
+pub use host::{Event, Mock, MockHost};
+pub use script::{encoded, in_configure, in_request, run_exchange, script, script_of, Script};
 
 use proxywasm::*;
 
