@@ -16,7 +16,7 @@ PLUGINS = [
     ("c-add-headers", "C", ""),
 ]
 # What the proxy or the client set anew for every request: not the work of a plugin.
-NOISE = {"date", "host", "x-request-id"}
+NOISE = {"content-length", "date", "host", "x-request-id"}
 
 
 class Upstream(http.server.BaseHTTPRequestHandler):

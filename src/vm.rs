@@ -44,8 +44,10 @@ pub(crate) struct VmState {
     /// Taken while it runs, so that it need not be cloned.
     pub(crate) allocator: Option<TypedFunc<(u32,), u32>>,
     pub(crate) contexts: HashMap<u32, Context>,
-    /// The context of the callback that runs.
-    pub(crate) current: Context,
+    /// The context of the callback that runs. None between callbacks: a context that is kept keeps its stream, and that the VM.
+    current: Option<Context>,
+    /// What stands for it while the module starts.
+    vm_context: Context,
     /// What `proxy_set_effective_context` put in its place.
     pub(crate) effective: Option<Context>,
     pub(crate) deferred: Vec<Deferred>,
@@ -65,7 +67,7 @@ pub(crate) struct VmState {
 impl VmState {
     /// The context on which hostcalls act.
     pub(crate) fn context(&self) -> &Context {
-        self.effective.as_ref().unwrap_or(&self.current)
+        self.effective.as_ref().or(self.current.as_ref()).unwrap_or(&self.vm_context)
     }
 
     pub(crate) fn stream_data(&self) -> Option<StreamData> {
@@ -110,7 +112,8 @@ impl Vm {
             memory: None,
             allocator: None,
             contexts: HashMap::new(),
-            current: Context::Vm(plugin.clone()),
+            current: None,
+            vm_context: Context::Vm(plugin.clone()),
             effective: None,
             deferred: Vec::new(),
             call_data: CallData::default(),
@@ -210,7 +213,7 @@ impl Vm {
         };
         store.set_epoch_deadline(ticks);
         let state = store.data_mut();
-        state.current = context;
+        state.current = Some(context);
         state.limiter.refused = false;
         let result = run(&self.exports, &mut store);
         let state = store.data_mut();
@@ -220,6 +223,7 @@ impl Vm {
         state.effective = None;
         match result {
             Ok(value) => {
+                state.current = None;
                 if !state.deferred.is_empty() {
                     let deferred = std::mem::take(&mut state.deferred);
                     drop(store);
@@ -251,12 +255,14 @@ impl Vm {
         state.flush_stdio();
         state.deferred.clear();
         let (kind, text) = explain(error, state.limiter.refused);
-        let plugin = state.current.plugin().clone();
-        let context_id = state.current.id();
-        let stream = state.current.stream().map(|(stream, _)| stream.data());
+        let plugin = state.context().plugin().clone();
+        let context_id = state.context().id();
+        let stream = state.stream_data();
+        let current = state.current.take();
         let contexts = std::mem::take(&mut state.contexts);
         let calls = std::mem::take(&mut state.calls);
         drop(store);
+        drop(current);
 
         let text = format!("{} failed in {callback}, context {context_id}: {text}", whose(&plugin));
         let services = &self.services;
