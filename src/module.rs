@@ -110,14 +110,18 @@ fn recognise(bytes: &[u8]) -> Result<()> {
 }
 
 fn abi_version(wasm: &wasmtime::Module) -> Result<AbiVersion> {
-    let marker = wasm.exports().find(|export| {
-        export.name().starts_with(AbiVersion::MARKER_PREFIX) && matches!(export.ty(), ExternType::Func(_))
-    });
-    if let Some(marker) = marker {
-        return AbiVersion::from_marker(marker.name()).ok_or_else(|| {
-            let text = format!("the module speaks {}; this library speaks 0_1_0, 0_2_0 and 0_2_1", marker.name());
-            Error::new(ErrorKind::UnknownAbi, text)
-        });
+    let markers = || {
+        wasm.exports().filter(|export| {
+            export.name().starts_with(AbiVersion::MARKER_PREFIX) && matches!(export.ty(), ExternType::Func(_))
+        })
+    };
+    // The first that is known counts: a module may speak a dialect of another host as well.
+    if let Some(version) = markers().find_map(|marker| AbiVersion::from_marker(marker.name())) {
+        return Ok(version);
+    }
+    if let Some(marker) = markers().next() {
+        let text = format!("the module speaks {}; this library speaks 0_1_0, 0_2_0 and 0_2_1", marker.name());
+        return Err(Error::new(ErrorKind::UnknownAbi, text));
     }
     let imports_from = |module: &str| wasm.imports().any(|import| import.module() == module);
     let has = |name: &str| wasm.get_export(name).is_some();
