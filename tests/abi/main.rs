@@ -5,5 +5,10 @@
 #[allow(unused_imports, dead_code, reason = "each area uses a part of it")]
 mod support;
 
+mod hostcalls_buffers;
 mod hostcalls_headers;
 mod smoke;
+
+mod trace;
+
+mod loading;
