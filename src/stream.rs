@@ -194,6 +194,10 @@ impl Stream {
 
     /// Whether a header map can be read, and whether it can be changed.
     pub(crate) fn map_access(&self, map: MapType) -> (bool, bool) {
+        // A new connection is announced as headers are, and has none.
+        if self.kind == StreamKind::Tcp {
+            return (false, false);
+        }
         let (direction, trailers) = match map {
             MapType::RequestHeaders => (Direction::Request, false),
             MapType::RequestTrailers => (Direction::Request, true),

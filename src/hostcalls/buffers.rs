@@ -96,6 +96,10 @@ pub(super) fn set(cx: &mut Cx<'_>, buffer: u32, start: u32, size: u32, value: u3
     let value = memory::read(memory, value, len)?;
     let (stream, index) =
         state.context().stream().filter(|(stream, _)| stream.kind() == kind).ok_or(Status::NotFound)?;
+    // What has come to its end, perhaps in a pause, can be read only.
+    if stream.is_logging() {
+        return Err(Status::BadArgument.into());
+    }
     let lane = stream.lane(index, direction);
     if !lane.shown.get() {
         return Err(Status::NotFound.into());
