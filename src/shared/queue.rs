@@ -24,9 +24,6 @@ pub(super) fn item_cost(len: usize) -> usize {
 }
 
 /// Tells a worker that something came into its mailbox. Called from any thread, never under a lock of the queues.
-///
-/// A thread that took a copy just before may still call it shortly after
-/// [`Queues::unregister_worker`](super::queues::Queues::unregister_worker) returned.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// Who is told about the items of a queue.
