@@ -104,7 +104,7 @@ int main(int argc, char **argv) {
     }
     return run_scenario(scenario);
   } catch (const proxywasm::error &error) {
-    std::fprintf(stderr, "proxywasm-example: %s: %s\n", error.name(), error.what());
+    std::fprintf(stderr, "proxywasm-example: %s\n", error_line("", error).c_str());
   } catch (const std::exception &error) {
     std::fprintf(stderr, "proxywasm-example: %s\n", error.what());
   }

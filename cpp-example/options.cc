@@ -172,3 +172,8 @@ proxywasm::plugin load_plugin(const proxywasm::engine &engine, const plugin_opti
   }
   return proxywasm::plugin(module, config);
 }
+
+std::string error_line(const std::string &who, const proxywasm::error &error) {
+  const std::string text = error.what();
+  return (who.empty() ? who : who + ": ") + error.name() + ": " + text.substr(0, text.find('\n'));
+}

@@ -60,6 +60,9 @@ std::string read_file(const std::string &path);
 // Reads, compiles and configures a plugin. Throws usage_error (no such file) or proxywasm::error.
 proxywasm::plugin load_plugin(const proxywasm::engine &engine, const plugin_options &options);
 
+// "not_wasm: BAD_MODULE: ...": one line, without the backtrace that may follow. `who` may be empty.
+std::string error_line(const std::string &who, const proxywasm::error &error);
+
 struct proxy_options {
   endpoint listen;
   endpoint upstream;

@@ -101,7 +101,7 @@ int serve(const proxy_options &options) {
     try {
       plugins.push_back(load_plugin(engine, one));
     } catch (const proxywasm::error &error) {
-      throw proxywasm::error(error.result(), one.name + ": " + error.what());
+      throw usage_error(error_line(one.name, error));
     }
   }
   // Without it no plugin would ever be interrupted.

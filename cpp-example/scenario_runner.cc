@@ -21,7 +21,7 @@ bool start_plugins(const scenario &script, const proxywasm::engine &engine, cons
     } catch (const proxywasm::error &error) {
       all = false;
       one["error"] = error_report(error);
-      std::fprintf(stderr, "proxywasm-example: %s: %s: %s\n", options.name.c_str(), error.name(), error.what());
+      std::fprintf(stderr, "proxywasm-example: %s\n", error_line(options.name, error).c_str());
     }
     report.push_back(std::move(one));
   }
