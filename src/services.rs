@@ -42,13 +42,15 @@ pub(crate) struct Services {
     pub(crate) host: Box<dyn Host>,
     /// Number of the worker in its engine.
     pub(crate) worker: u64,
-    pub(crate) timers: RefCell<Timers>,
+    timers: RefCell<Timers>,
     pub(crate) stats: Cell<Stats>,
     tokens: RefCell<TokenTable>,
     /// Set while a call of the host runs: what the host calls meanwhile is refused or queued.
     entered: Cell<bool>,
     closed: Cell<bool>,
     pending: RefCell<VecDeque<(Token, Completion)>>,
+    /// Something waits in `pending`, or `announce_timeout` may have something to say.
+    after_call: Cell<bool>,
     vms: RefCell<HashMap<u64, Weak<Vm>>>,
     /// Who registered which queue of the host's.
     host_queues: RefCell<HashMap<u32, QueueOwner>>,
@@ -78,6 +80,7 @@ impl Services {
             entered: Cell::new(false),
             closed: Cell::new(false),
             pending: RefCell::default(),
+            after_call: Cell::new(false),
             vms: RefCell::default(),
             host_queues: RefCell::default(),
             mailbox: crossbeam_channel::unbounded(),
@@ -110,9 +113,11 @@ impl Services {
         self.check_outside()?;
         self.entered.set(true);
         let result = run();
-        self.deliver_pending();
+        if self.after_call.take() {
+            self.deliver_pending();
+            self.announce_timeout();
+        }
         self.entered.set(false);
-        self.announce_timeout();
         Ok(result)
     }
 
@@ -130,6 +135,7 @@ impl Services {
         if self.entered.get() {
             completion.own();
             self.pending.borrow_mut().push_back((token, completion));
+            self.after_call.set(true);
             return Ok(());
         }
         self.enter(|| completion.deliver(self, token))?
@@ -248,9 +254,28 @@ impl Services {
 
     // Time
 
+    /// Sets, replaces or, with a period of 0, cancels the ticks of a root context.
+    pub(crate) fn set_ticks(&self, vm: &Weak<Vm>, root: u32, period_ns: u64) {
+        let now = self.now_monotonic_ns();
+        self.timers.borrow_mut().set(vm, root, period_ns, now);
+        self.after_call.set(true);
+    }
+
+    /// Cancels all ticks of a VM.
+    pub(crate) fn cancel_ticks(&self, vm: &Weak<Vm>) {
+        self.timers.borrow_mut().remove_vm(vm);
+    }
+
+    /// The root contexts whose tick is due.
+    pub(crate) fn due_ticks(&self, now_ns: u64) -> Vec<(Weak<Vm>, u32)> {
+        self.after_call.set(true);
+        self.timers.borrow_mut().due(now_ns)
+    }
+
     /// Asks to be called at this time, to make a VM anew.
     pub(crate) fn retry_at(&self, at_ns: u64) {
         self.retry_at.set(self.retry_at.get().min(at_ns));
+        self.after_call.set(true);
     }
 
     /// Whether the time to make a VM anew has come.

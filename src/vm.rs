@@ -286,7 +286,7 @@ impl Vm {
     /// Nothing may reach the VM from outside any more.
     fn detach(&self) {
         if let Some(weak) = self.services.vm(self.serial).map(|vm| Rc::downgrade(&vm)) {
-            self.services.timers.borrow_mut().remove_vm(&weak);
+            self.services.cancel_ticks(&weak);
         }
         self.services.remove_vm(self.serial);
     }
@@ -337,7 +337,7 @@ impl Vm {
 
     /// Takes a root context out of the tables.
     fn forget_root(&self, root: &Root) {
-        self.services.timers.borrow_mut().set(&root.vm, root.id, 0, 0);
+        self.services.set_ticks(&root.vm, root.id, 0);
         let _ = self.with_state(|state| state.contexts.remove(&root.id));
     }
 

@@ -105,7 +105,7 @@ impl Worker {
                 let slots = self.slots.borrow().clone();
                 slots.iter().for_each(|slot| slot.retry(now));
             }
-            let due = self.services.timers.borrow_mut().due(now);
+            let due = self.services.due_ticks(now);
             for (vm, root) in due {
                 let Some(vm) = vm.upgrade() else { continue };
                 let Some(root) = vm.root(root) else { continue };

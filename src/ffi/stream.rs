@@ -10,6 +10,7 @@ use crate::abi::PeerType;
 use crate::body::Chunk;
 use crate::chain::Chain;
 use crate::host::StreamData;
+use crate::instance::Instance;
 use crate::plugin::FailurePolicy;
 use crate::stream::{Action, Direction, StreamHandle, StreamKind};
 use libc::c_void;
@@ -72,8 +73,7 @@ impl proxywasm_stream {
         // First the answer of a caller who gave no stream: nothing passes.
         write_sized(out_outcome, &BLANK, "out_outcome")?;
         let given = handle(stream, "stream")?;
-        given.owner.check_thread()?;
-        let result = given.owner.with(|_| Ok(run(&given.stream)?));
+        let result = given.owner.guard(|| Ok(run(&given.stream)?));
         let outcome = match &result {
             Ok(outcome) => given.describe(way, outcome),
             Err(failure) => given.fall_back(failure, &offer),
@@ -108,13 +108,14 @@ impl proxywasm_stream {
 
     /// The outcome of a phase that could not be run.
     fn fall_back(&self, failure: &Failure, offer: &Offer<'_>) -> proxywasm_outcome {
-        let instances = &self.chain.instances;
-        let all_open = instances.iter().all(|instance| instance.plugin.config().failure_policy == FailurePolicy::Open);
+        let open = |instance: &Rc<Instance>| instance.plugin.config().failure_policy == FailurePolicy::Open;
         match failure.result {
             proxywasm_result::REENTRANT | proxywasm_result::BUSY | proxywasm_result::INVALID_ARGUMENT => {
                 proxywasm_outcome { action: proxywasm_action::PAUSE as i32, ..BLANK }
             }
-            _ if all_open => {
+            // Nothing of the stream may be looked at from here.
+            proxywasm_result::WRONG_THREAD => BLANK,
+            _ if self.chain.instances.iter().all(open) => {
                 let mut slices = self.slices.borrow_mut();
                 slices.clear();
                 slices.extend(offer.chunks.iter().map(|chunk| slice(&chunk.bytes)));
@@ -165,7 +166,7 @@ impl proxywasm_stream {
 
     fn simple(stream: *const Self, run: impl FnOnce(&StreamHandle) -> crate::error::Result<()>) -> Outcome {
         let given = handle(stream, "stream")?;
-        given.owner.with(|_| Ok(run(&given.stream)?))
+        given.owner.guard(|| Ok(run(&given.stream)?))
     }
 }
 
@@ -411,7 +412,7 @@ pub extern "C" fn proxywasm_stream_free(stream: *mut proxywasm_stream) {
         let Some(given) = (unsafe { stream.as_ref() }) else { return Ok(()) };
         let owner = given.owner.clone();
         owner.check_thread()?;
-        let finished = if owner.is_poisoned() { Ok(()) } else { owner.with(|_| Ok(given.stream.finish()?)) };
+        let finished = if owner.is_poisoned() { Ok(()) } else { owner.guard(|| Ok(given.stream.finish()?)) };
         if finished.as_ref().is_err_and(|failure| failure.result == proxywasm_result::REENTRANT) {
             return finished;
         }

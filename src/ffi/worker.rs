@@ -28,10 +28,18 @@ pub struct proxywasm_instance {
 /// What all handles of a worker hold: it outlives the worker, so that a handle which outlives it is answered and not undefined.
 pub(super) struct Owner {
     thread: usize,
-    /// A fault was caught in a call on this worker; what it left behind is not to be trusted.
-    poisoned: Cell<bool>,
+    state: Cell<OwnerState>,
     worker: RefCell<Option<Worker>>,
     wake: Arc<WakeCell>,
+}
+
+/// Whether a worker can be used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OwnerState {
+    Sound,
+    /// A fault was caught in a call on this worker; what it left behind is not to be trusted.
+    Poisoned,
+    Freed,
 }
 
 impl Owner {
@@ -46,14 +54,18 @@ impl Owner {
     /// Runs something on the worker's thread, while the worker is there and sound. A panic poisons it.
     pub(super) fn guard<R>(&self, run: impl FnOnce() -> Outcome<R>) -> Outcome<R> {
         self.check_thread()?;
-        if self.poisoned.get() {
-            let text = "a fault was caught in this worker earlier: free it and make a new one";
-            return Err(Failure::new(proxywasm_result::POISONED, text));
+        match self.state.get() {
+            OwnerState::Sound => {}
+            OwnerState::Poisoned => {
+                let text = "a fault was caught in this worker earlier: free it and make a new one";
+                return Err(Failure::new(proxywasm_result::POISONED, text));
+            }
+            OwnerState::Freed => return Err(Failure::invalid("the worker of this handle was freed")),
         }
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(result) => result,
             Err(payload) => {
-                self.poisoned.set(true);
+                self.state.set(OwnerState::Poisoned);
                 Err(Failure::panic(&*payload))
             }
         }
@@ -69,12 +81,12 @@ impl Owner {
 
     /// Whether a fault was met.
     pub(super) fn is_poisoned(&self) -> bool {
-        self.poisoned.get()
+        self.state.get() == OwnerState::Poisoned
     }
 
     /// Drops what belongs to the worker on the worker's thread. After a fault it is left alone: it may be inconsistent.
     pub(super) fn dispose<T>(&self, object: Box<T>) -> Outcome {
-        if self.check_thread().is_err() || self.poisoned.get() {
+        if self.check_thread().is_err() || self.is_poisoned() {
             // Leaked on purpose: memory is what it costs.
             let _ = Box::into_raw(object);
             return self.check_thread();
@@ -82,7 +94,7 @@ impl Owner {
         match catch_unwind(AssertUnwindSafe(|| drop(object))) {
             Ok(()) => Ok(()),
             Err(payload) => {
-                self.poisoned.set(true);
+                self.state.set(OwnerState::Poisoned);
                 resume_unwind(payload)
             }
         }
@@ -106,7 +118,7 @@ pub extern "C" fn proxywasm_worker_new(
         let wake = host.wake_cell();
         let worker = Worker::new(&engine.0, Box::new(host))?;
         let owner =
-            Owner { thread: this_thread(), poisoned: Cell::new(false), worker: RefCell::new(Some(worker)), wake };
+            Owner { thread: this_thread(), state: Cell::new(OwnerState::Sound), worker: RefCell::new(Some(worker)), wake };
         give(&place, proxywasm_worker(Rc::new(owner)));
         Ok(())
     })
@@ -256,6 +268,9 @@ pub extern "C" fn proxywasm_worker_free(worker: *mut proxywasm_worker) {
         }
         owner.wake.close();
         let core = owner.worker.take();
+        if !owner.is_poisoned() {
+            owner.state.set(OwnerState::Freed);
+        }
         take(worker);
         core.map_or(Ok(()), |core| owner.dispose(Box::new(core)))
     });

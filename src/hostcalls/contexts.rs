@@ -29,8 +29,7 @@ pub(super) fn get_current_time(cx: &mut Cx<'_>, out_time: u32) -> HostcallResult
 pub(super) fn set_tick_period(cx: &mut Cx<'_>, period_ms: u32) -> HostcallResult {
     let state = cx.data();
     if let Some(root) = state.context().root() {
-        let now = state.services.now_monotonic_ns();
-        state.services.timers.borrow_mut().set(&root.vm, root.id, u64::from(period_ms) * 1_000_000, now);
+        state.services.set_ticks(&root.vm, root.id, u64::from(period_ms) * 1_000_000);
     }
     Ok(())
 }
