@@ -97,7 +97,7 @@ demo: filters example ## the example proxy with filters, shown at work
 bench: ## measurements
 	@echo "bench: cargo bench"
 	$(SETUP) base rust
-	@$(ENV) cargo bench --locked
+	@bash benches/run.sh
 
 .PHONY: header
 header: ## writes include/proxywasm.h and include/proxywasm.sym anew from src/ffi

@@ -21,9 +21,18 @@ TITLES = {"f0": "F0 empty", "f1": "F1 one header", "f2": "F2 200 reads", "f3": "
 TARGETS = {"f0": 200, "f1": 320, "f2": 15_000, "f3": 3_000, "f4": 3_300}
 # Other hosts with the same five workloads, measured earlier: docs/benchmarks.md.
 PEERS = {
-    "proxy-wasm-cpp-host, wasmtime 45": {"ns": [300, 920, 103_076, 3_849, 3_833], "instructions": [4_512, 12_809, 1_493_140, 58_582, 143_745]},
-    "proxy-wasm-cpp-host, wasmtime 48": {"ns": [290, 916, 105_030, 3_518, 3_833], "instructions": [4_446, 12_725, 1_489_674, 51_927, 143_626]},
-    "proxy-wasm-host 0.2.0": {"ns": [486, 734, 31_222, 4_100, 5_237], "instructions": [7_449, 10_664, 471_877, 61_973, 207_835]},
+    "proxy-wasm-cpp-host, wasmtime 45": {
+        "ns": [300, 920, 103_076, 3_849, 3_833],
+        "instructions": [4_512, 12_809, 1_493_140, 58_582, 143_745],
+    },
+    "proxy-wasm-cpp-host, wasmtime 48": {
+        "ns": [290, 916, 105_030, 3_518, 3_833],
+        "instructions": [4_446, 12_725, 1_489_674, 51_927, 143_626],
+    },
+    "proxy-wasm-host 0.2.0": {
+        "ns": [486, 734, 31_222, 4_100, 5_237],
+        "instructions": [7_449, 10_664, 471_877, 61_973, 207_835],
+    },
 }
 
 
