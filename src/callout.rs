@@ -2,6 +2,7 @@
 //! Answers to HTTP and gRPC calls, on their way from the host to the root context that asked.
 
 use crate::abi::pairs::PairList;
+use crate::abi::Status;
 use crate::body::{Body, Chunk};
 use crate::context::{Context, Root};
 use crate::error::{Error, ErrorKind, Result};
@@ -59,8 +60,8 @@ fn own(chunks: &mut [Chunk]) {
     }
 }
 
-/// `proxy_get_status` of a call that failed before it had an answer: gRPC's UNAVAILABLE.
-const CALL_FAILED: u32 = 14;
+/// `proxy_get_status` of an HTTP call that failed, as in Envoy: a status of the ABI, and why.
+const CALL_FAILED: (Status, &[u8]) = (Status::BrokenConnection, b"reset");
 
 impl Completion {
     /// Copies what the host lent, so that it can wait.
@@ -113,7 +114,8 @@ impl Completion {
                 let response = match response {
                     Some(response) => response,
                     None => {
-                        *root.call_status.borrow_mut() = (CALL_FAILED, b"the call failed".to_vec());
+                        let (status, message) = CALL_FAILED;
+                        *root.call_status.borrow_mut() = (status as u32, message.to_vec());
                         HttpResponse::default()
                     }
                 };

@@ -5,15 +5,23 @@ use super::{parts, Cx, HostcallResult};
 use crate::abi::pairs::{PairList, Pairs};
 use crate::abi::{memory, Status, StreamType};
 use crate::deferred::{Deferred, OwnedResponse};
-use crate::stream::Direction;
+use crate::stream::{Direction, StreamKind};
 
 fn stream_type(number: u32) -> Result<StreamType, Status> {
     StreamType::from_i32(number as i32).ok_or(Status::BadArgument)
 }
 
-fn resume(cx: &mut Cx<'_>, direction: Direction) -> HostcallResult {
+/// The kind of stream that has this end; asked of the other kind, nothing happens, as in Envoy.
+fn kind_of(stream: StreamType) -> StreamKind {
+    match stream {
+        StreamType::HttpRequest | StreamType::HttpResponse => StreamKind::Http,
+        StreamType::Downstream | StreamType::Upstream => StreamKind::Tcp,
+    }
+}
+
+fn resume(cx: &mut Cx<'_>, kind: StreamKind, direction: Direction) -> HostcallResult {
     let state = cx.data_mut();
-    if let Some((stream, index)) = state.context().stream() {
+    if let Some((stream, index)) = state.context().stream().filter(|(stream, _)| stream.kind() == kind) {
         let action = Deferred::Continue(stream.clone(), index, direction);
         state.deferred.push(action);
     }
@@ -21,26 +29,27 @@ fn resume(cx: &mut Cx<'_>, direction: Direction) -> HostcallResult {
 }
 
 pub(super) fn continue_stream(cx: &mut Cx<'_>, stream: u32) -> HostcallResult {
-    match stream_type(stream)? {
-        StreamType::HttpRequest | StreamType::Downstream => resume(cx, Direction::Request),
-        StreamType::HttpResponse => resume(cx, Direction::Response),
+    let stream = stream_type(stream)?;
+    match stream {
+        StreamType::HttpRequest | StreamType::Downstream => resume(cx, kind_of(stream), Direction::Request),
+        StreamType::HttpResponse => resume(cx, StreamKind::Http, Direction::Response),
         // Not in Envoy either.
         StreamType::Upstream => Err(Status::Unimplemented.into()),
     }
 }
 
 pub(super) fn continue_request(cx: &mut Cx<'_>) -> HostcallResult {
-    resume(cx, Direction::Request)
+    resume(cx, StreamKind::Http, Direction::Request)
 }
 
 pub(super) fn continue_response(cx: &mut Cx<'_>) -> HostcallResult {
-    resume(cx, Direction::Response)
+    resume(cx, StreamKind::Http, Direction::Response)
 }
 
 pub(super) fn close_stream(cx: &mut Cx<'_>, stream: u32) -> HostcallResult {
     let which = stream_type(stream)?;
     let state = cx.data_mut();
-    if let Some((stream, _)) = state.context().stream() {
+    if let Some((stream, _)) = state.context().stream().filter(|(stream, _)| stream.kind() == kind_of(which)) {
         let action = Deferred::Close(stream.clone(), which);
         state.deferred.push(action);
     }
