@@ -6,9 +6,14 @@
 mod support;
 
 mod hostcalls_buffers;
+mod hostcalls_calls;
 mod hostcalls_headers;
+mod hostcalls_properties;
+mod hostcalls_streams;
 mod smoke;
 
 mod trace;
 
 mod loading;
+mod callbacks;
+mod phases;

@@ -9,9 +9,9 @@
 //! for the parameters of the callback; `@28` for the word at an address.
 //!
 //! Shows: `text` for the bytes that `$out` and `$out_len` tell, in brackets, or `-` unless the status is 0; `@16` for a word;
-//! `@16L` for a double word. Before each call `$out`, `$out_len` and `$out_cas` are set to 7, so that what is not written is seen.
+//! `@16L` for a double word; `@16%4` for the rest of a word divided by 4. Before each call `$out`, `$out_len` and `$out_cas` are set to 7, so that what is not written is seen.
 //!
-//! Other lines: `return 1`, `say $1` (a number), `trap`, and `#` for a comment.
+//! Other lines: `return 1`, `say $1` (a number), `same $1 @28` (0 if they are equal, as expected), `trap`, and `#` for a comment.
 
 use super::{chunk, guest_with, Direction, Mock, Setup};
 use proxywasm::abi::pairs::PairList;
@@ -226,6 +226,7 @@ pub fn script_of(version: &str, imports: &[(&str, &str, &str)], callbacks: &[(&s
                     continue;
                 }
                 "say" => body += &format!("(call $begin {arguments})"),
+                "same" => body += &format!("(call $begin (i32.ne {arguments}))"),
                 _ => {
                     let callee = if function.contains('.') { function.clone() } else { format!("proxy_{function}") };
                     body += &format!("(call $prepare) (call $begin (call ${callee} {arguments}))");
@@ -234,6 +235,10 @@ pub fn script_of(version: &str, imports: &[(&str, &str, &str)], callbacks: &[(&s
             for show in shows.unwrap_or("").split_whitespace() {
                 body += &match (show, show.strip_suffix('L')) {
                     ("text", _) => "(call $show_text)".to_owned(),
+                    (_, None) if show.ends_with("%4") => {
+                        let at = &show[1..show.len() - 2];
+                        format!("(call $show_number (i64.rem_u (i64.load32_u (i32.const {at})) (i64.const 4)))")
+                    }
                     (_, Some(at)) => format!("(call $show_number (i64.load (i32.const {})))", &at[1..]),
                     _ => format!("(call $show_number (i64.extend_i32_u (i32.load (i32.const {}))))", &show[1..]),
                 };
