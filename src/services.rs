@@ -43,7 +43,7 @@ pub(crate) struct Services {
     /// Number of the worker in its engine.
     pub(crate) worker: u64,
     timers: RefCell<Timers>,
-    pub(crate) stats: Cell<Stats>,
+    pub(crate) stats: RefCell<Stats>,
     tokens: RefCell<TokenTable>,
     /// Set while a call of the host runs: what the host calls meanwhile is refused or queued.
     entered: Cell<bool>,
@@ -75,7 +75,7 @@ impl Services {
             host,
             worker: engine.next_worker_id(),
             timers: RefCell::default(),
-            stats: Cell::default(),
+            stats: RefCell::default(),
             tokens: RefCell::default(),
             entered: Cell::new(false),
             closed: Cell::new(false),
@@ -172,9 +172,7 @@ impl Services {
     }
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut Stats)) {
-        let mut stats = self.stats.get();
-        change(&mut stats);
-        self.stats.set(stats);
+        change(&mut self.stats.borrow_mut());
     }
 
     // Calls in flight

@@ -133,6 +133,7 @@ pub(crate) struct Stream {
     closed: Cell<bool>,
     logging: Cell<bool>,
     done: Cell<bool>,
+    abandoned: Cell<bool>,
     /// What `proxy_set_property` stored.
     properties: RefCell<HashMap<Vec<u8>, Vec<u8>>>,
 }
@@ -156,6 +157,7 @@ impl Stream {
             closed: Cell::new(false),
             logging: Cell::new(false),
             done: Cell::new(false),
+            abandoned: Cell::new(false),
             properties: RefCell::default(),
         })
     }
@@ -468,7 +470,7 @@ impl StreamHandle {
             return Err(Error::new(ErrorKind::Unsupported, "an HTTP stream is not told of closes"));
         }
         self.enter(|stream| {
-            stream.tell_all(Phases::CONNECTION_CLOSE, false, "proxy_on_connection_close", |exports, store, id| {
+            stream.tell_all(Some(Phases::CONNECTION_CLOSE), false, "proxy_on_connection_close", |exports, store, id| {
                 let callback = match direction {
                     Direction::Request => &exports.on_downstream_close,
                     Direction::Response => &exports.on_upstream_close,
@@ -495,7 +497,7 @@ impl StreamHandle {
     pub fn log(&self) -> Result<()> {
         self.enter(|stream| {
             stream.logging.set(true);
-            let result = stream.tell_all(Phases::LOG, true, "proxy_on_log", |exports, store, id| {
+            let result = stream.tell_all(Some(Phases::LOG), true, "proxy_on_log", |exports, store, id| {
                 exports.on_log.as_ref().map_or(Ok(()), |log| log.call(store, (id,)))
             });
             stream.logging.set(false);
@@ -542,18 +544,18 @@ impl Forward<'_> {
 }
 
 impl Stream {
-    /// Calls a callback of every plugin that has a context, in the order of requests. The first failure is reported, the others
-    /// are called all the same.
+    /// Calls a callback of every plugin that has a context, in the order of requests; of a phase: of those that take part in it.
+    /// The first failure is reported, the others are called all the same.
     fn tell_all(
         self: &Rc<Self>,
-        phase: Phases,
+        phase: Option<Phases>,
         create: bool,
         callback: &'static str,
         run: impl Fn(&crate::exports::Exports, &mut wasmtime::Store<crate::vm::VmState>, u32) -> wasmtime::Result<()>,
     ) -> Result<()> {
         let mut result = Ok(());
         for index in 0..self.legs.len() {
-            if !self.plugin(index).phases().has(phase) {
+            if phase.is_some_and(|phase| !self.plugin(index).phases().has(phase)) {
                 continue;
             }
             if create && !self.has_context(index) {
@@ -570,14 +572,14 @@ impl Stream {
         if self.done.replace(true) {
             return Ok(());
         }
-        self.tell_all(Phases::ALL, false, "proxy_on_done", |exports, store, id| {
+        self.tell_all(None, false, "proxy_on_done", |exports, store, id| {
             exports.on_done.as_ref().map_or(Ok(()), |done| done.call(store, (id,)).map(|_| ()))
         })
     }
 
     fn delete_contexts(self: &Rc<Self>) -> Result<()> {
         let result = self.finish_plugins();
-        let result = result.and(self.tell_all(Phases::ALL, false, "proxy_on_delete", |exports, store, id| {
+        let result = result.and(self.tell_all(None, false, "proxy_on_delete", |exports, store, id| {
             exports.on_delete.as_ref().map_or(Ok(()), |delete| delete.call(store, (id,)))
         }));
         self.abandon();
@@ -586,6 +588,9 @@ impl Stream {
 
     /// Takes the contexts out of their VMs without running guests.
     fn abandon(&self) {
+        if self.abandoned.replace(true) {
+            return;
+        }
         self.done.set(true);
         for (leg, instance) in self.legs.iter().zip(&self.chain.instances) {
             let let_go = leg.vm.borrow_mut().take();

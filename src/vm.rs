@@ -62,6 +62,8 @@ pub(crate) struct VmState {
     pub(crate) name: Vec<u8>,
     pub(crate) pairs: PairList,
     next_context: u32,
+    /// Every id has been given once: from now on one may be in use.
+    context_ids_used_up: bool,
 }
 
 impl VmState {
@@ -78,7 +80,9 @@ impl VmState {
     fn new_context_id(&mut self) -> u32 {
         loop {
             self.next_context = self.next_context.wrapping_add(1);
-            if self.next_context != 0 && !self.contexts.contains_key(&self.next_context) {
+            self.context_ids_used_up |= self.next_context == 0;
+            let taken = self.context_ids_used_up && self.contexts.contains_key(&self.next_context);
+            if self.next_context != 0 && !taken {
                 return self.next_context;
             }
         }
@@ -125,6 +129,7 @@ impl Vm {
             name: Vec::new(),
             pairs: PairList::new(),
             next_context: 0,
+            context_ids_used_up: false,
         };
         let mut store = Store::new(&services.engine.wasm, state);
         store.limiter(|state| &mut state.limiter);

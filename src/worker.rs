@@ -176,12 +176,12 @@ impl Worker {
 
     /// Whether no stream lives and no root context waits for `proxy_done`: the worker can be dropped without loss.
     pub fn is_idle(&self) -> bool {
-        self.services.stats.get().streams == 0 && self.services.all_vms().iter().all(|vm| !vm.is_draining())
+        self.services.stats.borrow().streams == 0 && self.services.all_vms().iter().all(|vm| !vm.is_draining())
     }
 
     /// Counts.
     pub fn stats(&self) -> Stats {
-        let mut stats = self.services.stats.get();
+        let mut stats = *self.services.stats.borrow();
         stats.callouts = self.services.calls_in_flight() as u64;
         stats.memory = self.services.all_vms().iter().map(|vm| vm.memory_size()).sum();
         stats

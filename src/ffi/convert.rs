@@ -194,7 +194,8 @@ sized!(
     super::vtable::proxywasm_host
 );
 
-fn struct_size<T: Sized0>(pointer: *const T, name: &str) -> Outcome<usize> {
+/// The size that a caller says its struct has.
+pub(super) fn struct_size<T: Sized0>(pointer: *const T, name: &str) -> Outcome<usize> {
     if pointer.is_null() {
         return Err(Failure::invalid(format!("{name} is NULL")));
     }
@@ -227,6 +228,11 @@ pub(super) fn read_sized<T: Sized0>(pointer: *const T, name: &str) -> Outcome<T>
 /// Writes a struct for the caller, as much of it as its program knows, and leaves its `struct_size` as it is.
 pub(super) fn write_sized<T: Sized0>(pointer: *mut T, value: &T, name: &str) -> Outcome {
     let size = struct_size(pointer, name)?;
+    if size == size_of::<T>() {
+        // SAFETY: the caller's struct is the library's. A copy of constant size, as nearly always.
+        unsafe { std::ptr::copy_nonoverlapping(value, pointer, 1) };
+        return Ok(());
+    }
     let (head, known) = (size_of::<usize>(), size.min(size_of::<T>()));
     // SAFETY: the caller says that so many bytes are there, and T has them too.
     unsafe {

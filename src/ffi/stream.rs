@@ -3,7 +3,7 @@
 
 use super::boundary::{boundary, boundary_void, Failure, Outcome};
 use super::chain::proxywasm_chain;
-use super::convert::{chunks, give, handle, out, slice, take, write_sized};
+use super::convert::{chunks, give, handle, out, slice, struct_size, take, write_sized};
 use super::types::*;
 use super::worker::Owner;
 use crate::abi::PeerType;
@@ -70,9 +70,15 @@ impl proxywasm_stream {
         out_outcome: *mut proxywasm_outcome,
         run: impl FnOnce(&StreamHandle) -> crate::error::Result<crate::stream::Outcome>,
     ) -> Outcome {
-        // First the answer of a caller who gave no stream: nothing passes.
-        write_sized(out_outcome, &BLANK, "out_outcome")?;
-        let given = handle(stream, "stream")?;
+        struct_size(out_outcome, "out_outcome")?;
+        let given = match handle(stream, "stream") {
+            Ok(given) => given,
+            Err(failure) => {
+                // The answer to a caller who gave no stream: nothing passes.
+                write_sized(out_outcome, &BLANK, "out_outcome")?;
+                return Err(failure);
+            }
+        };
         let result = given.owner.guard(|| Ok(run(&given.stream)?));
         let outcome = match &result {
             Ok(outcome) => given.describe(way, outcome),

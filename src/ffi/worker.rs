@@ -117,8 +117,12 @@ pub extern "C" fn proxywasm_worker_new(
         let place = out(out_worker, "out_worker")?;
         let wake = host.wake_cell();
         let worker = Worker::new(&engine.0, Box::new(host))?;
-        let owner =
-            Owner { thread: this_thread(), state: Cell::new(OwnerState::Sound), worker: RefCell::new(Some(worker)), wake };
+        let owner = Owner {
+            thread: this_thread(),
+            state: Cell::new(OwnerState::Sound),
+            worker: RefCell::new(Some(worker)),
+            wake,
+        };
         give(&place, proxywasm_worker(Rc::new(owner)));
         Ok(())
     })
