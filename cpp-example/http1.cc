@@ -23,7 +23,7 @@ void message_reader::begin_next() {
   chunks_.clear();
   name_.clear();
   value_.clear();
-  in_value_ = head_done_ = head_told_ = ended_ = no_body_ = false;
+  in_value_ = head_done_ = head_told_ = ended_ = no_body_ = malformed_ = false;
   last_byte_ = 0;
 }
 
@@ -74,6 +74,9 @@ message_reader::event message_reader::parse(evbuffer *input, std::string_view by
                                                            : 400;
     return fail(status, http_errno_description(error));
   }
+  if (malformed_) {
+    return fail(400, "malformed header field");
+  }
   if (in_head) {
     // The parser joins folded lines. RFC 9112 lets a server refuse them, and proxies that disagree about them are a way to
     // smuggle requests.
@@ -122,6 +125,8 @@ bool message_reader::check_head() {
 
 void message_reader::add_field() {
   if (in_value_) {
+    // The parser lets pass what no other proxy should read as a field, such as a space before the colon.
+    malformed_ = malformed_ || name_.front() == ':' || !is_valid_field(name_, trim(value_));
     (head_done_ ? trailers_ : head_.fields).add(name_, trim(value_));
     name_.clear();
     value_.clear();

@@ -87,6 +87,7 @@ class message_reader {
   bool head_told_ = false;
   bool ended_ = false;
   bool no_body_ = false;
+  bool malformed_ = false;
   char last_byte_ = 0;
 };
 

@@ -79,7 +79,7 @@ port=$(cat "$results.upstream")
   --plugin "$filters/go-block-path.wasm,config={\"prefixes\":[\"/admin\"]}" \
   --plugin "$filters/c-body-upper.wasm,config=request" >"$results.proxy" 2>"$results.log" &
 proxy_pid=$!
-for _ in $(seq 200); do [ -s "$results.proxy" ] && break; sleep 0.05; done
+for _ in $(seq 1200); do [ -s "$results.proxy" ] && break; sleep 0.05; done
 url=http://$(sed 's/listening on //' "$results.proxy")
 
 get() { curl -sS --max-time 20 "$@"; }
