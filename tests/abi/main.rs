@@ -7,13 +7,17 @@ mod support;
 
 mod hostcalls_buffers;
 mod hostcalls_calls;
+mod hostcalls_foreign;
 mod hostcalls_headers;
+mod hostcalls_metrics;
 mod hostcalls_properties;
+mod hostcalls_shared;
 mod hostcalls_streams;
 mod smoke;
 
 mod trace;
 
-mod loading;
 mod callbacks;
+mod loading;
 mod phases;
+mod chain;
