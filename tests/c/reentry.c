@@ -110,7 +110,10 @@ static void refused_everywhere(void)
     proxywasm_stream_free(other);
     rig_close(&rig);
 
-    rig_open(&rig, "request_headers=local response_headers=close request_body=trap", NULL);
+    rig_open(&rig,
+             "request_headers=local response_headers=close foreign=call,tick:5 request_trailers=resume "
+             "request_body=trap",
+             NULL);
     other = rig_stream(&rig, &other_data);
     seen[0] = '\0';
     rig.host.hook = try_all;
@@ -121,8 +124,30 @@ static void refused_everywhere(void)
     CHECK_INT(outcome.action, PROXYWASM_ACTION_LOCAL_RESPONSE);
     CHECK_OK(proxywasm_stream_on_response_headers(stream, 3, false, &outcome));
     CHECK_INT(outcome.action, PROXYWASM_ACTION_CLOSE);
-    CHECK(strstr(seen, "send_local_response") != NULL);
-    CHECK(strstr(seen, "close_stream") != NULL);
+    CHECK_OK(proxywasm_instance_on_foreign_function(rig.instance, 1, text_slice("")));
+    CHECK_INT(rig.host.token_count, 1);
+    rig.host.hook = NULL;
+    proxywasm_stream_free(stream);
+    proxywasm_stream_free(other);
+    rig_close(&rig);
+
+    /* And in those about a VM that fails with a call in flight. */
+    rig_open(&rig, "foreign=call,tick:5 request_headers=trap", NULL);
+    other = rig_stream(&rig, &other_data);
+    rig.host.hook = try_all;
+    CHECK_OK(proxywasm_instance_on_foreign_function(rig.instance, 1, text_slice("")));
+    fake_stream_init(&data);
+    rig.host.hook = NULL;
+    REQUIRE_OK(proxywasm_stream_new(rig.chain, 0, &data, &stream));
+    rig.host.hook = try_all;
+    CHECK_RESULT(proxywasm_stream_on_request_headers(stream, 3, false, &outcome), GUEST_TRAP);
+    static const char *const late[] = {"send_local_response", "close_stream", "timeout_changed", "vm_failed",
+                                       "cancel_call"};
+    for (size_t i = 0; i < sizeof late / sizeof late[0]; i++) {
+        if (!CHECK(strstr(seen, late[i]) != NULL)) {
+            fprintf(stderr, "    %s was not called\n", late[i]);
+        }
+    }
     rig.host.hook = NULL;
     proxywasm_stream_free(stream);
     proxywasm_stream_free(other);
