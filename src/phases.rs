@@ -140,14 +140,21 @@ impl<'a> Progress<'a> {
                 continue;
             }
             let direction = self.direction;
-            let result = self.stream.call(index, "proxy_on_metadata", |exports, store, id| {
+            let name = match direction {
+                Direction::Request => "proxy_on_request_metadata",
+                Direction::Response => "proxy_on_response_metadata",
+            };
+            let result = self.stream.call(index, name, |exports, store, id| {
                 let callback = match direction {
                     Direction::Request => &exports.on_request_metadata,
                     Direction::Response => &exports.on_response_metadata,
                 };
                 callback.as_ref().map_or(Ok(0), |metadata| metadata.call(store, (id, count)))
             });
-            self.note(result);
+            // The result does not count, a failure does.
+            if self.settle(index, result).is_none() {
+                return;
+            }
         }
     }
 
@@ -285,6 +292,13 @@ impl<'a> Progress<'a> {
         self.outcome.end_of_stream |= end;
     }
 
+    /// Sends headers on that were held. What the host said the number of may be the trailers that come now.
+    fn held_headers_at(&mut self, first: usize, end: bool) {
+        let count = self.count.take();
+        self.headers_at(first, end);
+        self.count = count;
+    }
+
     /// `Http::FilterHeadersStatus`. A plain pause stops everything, unless the plugin is configured otherwise; Continue-and-end-stream
     /// is a plain continue, as in Envoy.
     fn headers_flow(&self, index: usize, status: u32) -> Flow {
@@ -408,11 +422,11 @@ impl<'a> Progress<'a> {
     /// Sends on from a plugin that lets go: the headers, if they were held, then body, then trailers.
     fn pass(&mut self, position: usize, body: Body, end: bool, trailers: bool) {
         let lane = self.lane(position);
-        lane.flow.set(Flow::Open);
+        lane.open();
         lane.shown.set(false);
         if self.has_headers() && !lane.headers_passed.replace(true) {
-            let all = end && body.is_empty() && !trailers;
-            self.headers_at(position + 1, all);
+            let all = lane.ended_by_headers.get() && end && body.is_empty() && !trailers;
+            self.held_headers_at(position + 1, all);
             if all || self.stopped() {
                 return;
             }
@@ -449,7 +463,11 @@ impl<'a> Progress<'a> {
                     None => services.host.header_count(self.stream.data(), map).unwrap_or(0),
                 };
                 let direction = self.direction;
-                let result = self.stream.call(index, "proxy_on_trailers", |exports, store, id| {
+                let name = match direction {
+                    Direction::Request => "proxy_on_request_trailers",
+                    Direction::Response => "proxy_on_response_trailers",
+                };
+                let result = self.stream.call(index, name, |exports, store, id| {
                     let callback = match direction {
                         Direction::Request => &exports.on_request_trailers,
                         Direction::Response => &exports.on_response_trailers,
@@ -487,10 +505,11 @@ impl<'a> Progress<'a> {
             return self.pass(position, body, end && trailers == Trailers::None, trailers != Trailers::None);
         }
         // Nothing but the headers has been shown to this plugin: they go on first, then it sees the rest.
-        lane.flow.set(Flow::Open);
+        lane.open();
         if self.has_headers() && !lane.headers_passed.replace(true) {
-            let all = (ended || lane.ended_by_headers.get()) && body.is_empty() && trailers == Trailers::None;
-            self.headers_at(position + 1, all);
+            // An end that came after the headers, even alone, is shown as the end of the body.
+            let all = lane.ended_by_headers.get() && body.is_empty() && trailers == Trailers::None;
+            self.held_headers_at(position + 1, all);
             if all || self.stopped() {
                 return;
             }

@@ -469,8 +469,12 @@ impl StreamHandle {
         if self.stream.kind != StreamKind::Tcp {
             return Err(Error::new(ErrorKind::Unsupported, "an HTTP stream is not told of closes"));
         }
+        let name = match direction {
+            Direction::Request => "proxy_on_downstream_connection_close",
+            Direction::Response => "proxy_on_upstream_connection_close",
+        };
         self.enter(|stream| {
-            stream.tell_all(Some(Phases::CONNECTION_CLOSE), false, "proxy_on_connection_close", |exports, store, id| {
+            stream.tell_all(Some(Phases::CONNECTION_CLOSE), false, name, |exports, store, id| {
                 let callback = match direction {
                     Direction::Request => &exports.on_downstream_close,
                     Direction::Response => &exports.on_upstream_close,
