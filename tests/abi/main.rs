@@ -7,8 +7,10 @@ mod support;
 
 mod hostcalls_buffers;
 mod hostcalls_calls;
+mod hostcalls_contexts;
 mod hostcalls_foreign;
 mod hostcalls_headers;
+mod hostcalls_imports;
 mod hostcalls_metrics;
 mod hostcalls_properties;
 mod hostcalls_shared;

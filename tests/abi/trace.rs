@@ -37,7 +37,7 @@ pub const CALLBACKS: &[(&str, usize, Option<u32>)] = &[
 ];
 
 /// What these guests have besides the prelude. `$show TYPE` logs a buffer as `buffer=BYTES` or `buffer!STATUS`; `$respond STATUS`
-/// sends a local response with body `body`; `$call` starts an HTTP call to `auth` and gives its token; `$next` counts its calls.
+/// sends a local response with body `text`; `$call` starts an HTTP call to `auth` and gives its token; `$next` counts its calls.
 const HELPERS: &str = r#"
   (global $t (mut i32) (i32.const 24576))
   (global $n (mut i32) (i32.const 0))
