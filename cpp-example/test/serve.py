@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What curl cannot do: tests `proxywasm-example serve` over plain sockets. serve.py PROGRAM FILTERS UPSTREAM_PORT"""
+"""What curl cannot do: tests `proxywasm-example serve` over plain sockets. serve.py PROGRAM FILTERS UPSTREAM_PORT [BEHAVE]
+
+BEHAVE is behave.c compiled; without it the tests that need it are left out.
+"""
 import json
 import signal
 import socket
@@ -8,6 +11,7 @@ import sys
 import time
 
 program, filters, upstream = sys.argv[1], sys.argv[2], sys.argv[3]
+behave = sys.argv[4] if len(sys.argv) > 4 else None
 
 
 class Proxy:
@@ -298,10 +302,100 @@ def graceful_stop():
         expect(code == 0 and time.monotonic() - began < 2)
 
 
+def status_of(response):
+    return int(response.split(b" ")[1]) if response.startswith(b"HTTP/1.1 ") else None
+
+
+def do(what, path="/", method="GET", headers="", body=b""):
+    return request(path, method, f"x-do: {what}\r\n" + headers, body)
+
+
+POST = ("POST", "content-length: 3\r\n", b"abc")
+
+
+def local_responses_of_every_phase():
+    with Proxy("--plugin", behave) as proxy:
+        for what in ("local-request", "local-request-body"):
+            answer = proxy.exchange(do(what, "/", *POST))
+            expect(status_of(answer) == 418 and body_of(answer) == b"short and stout\n", what, answer)
+            expect(header(answer, "x-behave") == ["seen"], what, answer)
+        answer = proxy.exchange(do("local-response"))
+        expect(status_of(answer) == 418 and body_of(answer) == b"short and stout\n", answer)
+        answer = proxy.exchange(do("local-response-body"))
+        expect(answer.endswith(b"<reset>") or status_of(answer) in (418, 500), answer)
+
+
+def pauses_of_every_phase():
+    with Proxy("--plugin", behave) as proxy:
+        for what in ("pause-request", "pause-request-body", "pause-response"):
+            began = time.monotonic()
+            answer = proxy.exchange(do(what, "/", *POST))
+            expect(told(answer)["body"] == "abc" and time.monotonic() - began < 3, what, answer)
+        answer = proxy.exchange(do("hold-response", "/trailers"))
+        expect(body_of(answer) == b"abcde" and answer.endswith(b"x-sum: 5\r\n\r\n"), answer)
+        answer = proxy.exchange(do("pause-response-trailers", "/trailers"))
+        expect(answer.endswith(b"x-sum: 5\r\n\r\n"), answer)
+
+
+def pauses_without_end():
+    with Proxy("--plugin", behave, "--pause-timeout-ms", "300") as proxy:
+        for what in ("stuck-request", "stuck-response"):
+            answer = proxy.exchange(do(what, "/", *POST))
+            expect(status_of(answer) == 504, what, answer)
+            expect(header(answer, "x-behave") == (["seen"] if what == "stuck-request" else []), what, answer)
+
+
+def closed_streams():
+    with Proxy("--plugin", behave) as proxy:
+        expect(proxy.exchange(do("close")) in (b"", b"<reset>"))
+        expect(status_of(proxy.exchange(request())) == 200)
+
+
+def failing_plugins():
+    with Proxy("--plugin", behave + ",deadline_ms=200") as proxy:
+        for what in ("trap-request", "loop", "trap-response"):
+            answer = proxy.exchange(do(what, "/", *POST))
+            expect(status_of(answer) == 503, what, answer)
+            expect(status_of(proxy.exchange(request())) == 200, what)
+            proxy.exchange(request())
+        answer = proxy.exchange(do("trap-response-body"))
+        expect(answer.endswith(b"<reset>") or status_of(answer) == 503, answer)
+        expect(status_of(proxy.exchange(request())) == 200)
+        expect(status_of(proxy.exchange(do("trap-log"))) == 200)
+        expect(status_of(proxy.exchange(request())) == 200)
+    with Proxy("--plugin", behave + ",policy=open") as proxy:
+        for what in ("trap-request", "trap-response"):
+            expect(told(proxy.exchange(do(what, "/", *POST)))["body"] == "abc", what)
+    with Proxy("--plugin", behave + ",policy=closed") as proxy:
+        expect([status_of(proxy.exchange(one)) for one in (do("trap-request"), request())] == [503, 503])
+
+
+def odd_changes():
+    with Proxy("--plugin", behave) as proxy:
+        expect(told(proxy.exchange(do("new-path")))["path"] == "/rewritten?a=b")
+        expect(status_of(proxy.exchange(do("new-status"))) == 299)
+        expect(status_of(proxy.exchange(do("no-path"))) == 503)
+        expect(status_of(proxy.exchange(do("bad-status"))) == 502)
+        answer = told(proxy.exchange(do("inject")))
+        expect(["x-refused", "yes"] in answer["headers"] and "x-b" not in dict(answer["headers"]), answer)
+        expect(dict(told(proxy.exchange(do("property")))["headers"])["x-source"].startswith("127.0.0.1:"))
+        answer = proxy.exchange(do("trailers"))
+        expect(answer.endswith(b"\r\n0\r\nx-end: 1\r\n\r\n"), answer)
+        for what in ("grow", "shrink"):  # with a content-length that is wrong then
+            answer = proxy.exchange(do(what))
+            right = status_of(answer) == 200 and header(answer, "content-length") == [str(len(body_of(answer)))] \
+                if not answer.endswith(b"<reset>") and status_of(answer) else True
+            expect(right, what, answer)
+
+
 TESTS = [chunked_request_with_trailers, response_trailers_and_framings, no_body_where_there_is_none, pipelining_keeps_order,
          expect_continue, no_continue_for_a_refused_request, no_smuggling, failing_upstreams, callouts_and_pauses,
          clients_that_go_away, rewritten_bodies, held_bodies_have_a_limit, back_pressure, metrics, threads_share_data,
          graceful_stop]
+
+if behave:
+    TESTS += [local_responses_of_every_phase, pauses_of_every_phase, pauses_without_end, closed_streams, failing_plugins,
+              odd_changes]
 
 for test in TESTS:
     name = "serve: " + test.__name__.replace("_", " ")
