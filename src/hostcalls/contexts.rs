@@ -34,9 +34,13 @@ pub(super) fn set_tick_period(cx: &mut Cx<'_>, period_ms: u32) -> HostcallResult
     Ok(())
 }
 
+/// 0 means the context of the callback again.
 pub(super) fn set_effective_context(cx: &mut Cx<'_>, context: u32) -> HostcallResult {
     let state = cx.data_mut();
-    state.effective = Some(state.contexts.get(&context).ok_or(Status::BadArgument)?.clone());
+    state.effective = match context {
+        0 => None,
+        id => Some(state.contexts.get(&id).ok_or(Status::BadArgument)?.clone()),
+    };
     Ok(())
 }
 
