@@ -48,19 +48,38 @@ def samples(folder: pathlib.Path) -> dict[str, dict[str, float]]:
     }
 
 
-def instructions(folder: pathlib.Path) -> dict[str, dict[str, int]]:
+def guest_share(profile: str) -> int:
+    """Instructions in code that belongs to no file: what was compiled from the guest, with its entry and exit code."""
+    names: dict[str, str] = {}
+    here, call, total = "", False, 0
+    for line in profile.splitlines():
+        if match := re.match(r"(c?ob)=(\(\d+\))(?: (.*))?$", line):
+            if match[3]:
+                names[match[2]] = match[3]
+            if match[1] == "ob":
+                here = names[match[2]]
+        elif line.startswith("calls="):
+            call = True
+        elif match := re.match(r"[+\-*\d]\S* (\d+)$", line):
+            total += 0 if call or here != "???" else int(match[1])
+            call = False
+    return total
+
+
+def instructions(folder: pathlib.Path) -> dict[str, dict[str, dict[str, int]]]:
     """Per request, from the difference of two numbers of requests."""
-    totals: dict[tuple[str, str], dict[int, int]] = collections.defaultdict(dict)
+    totals: dict[tuple[str, str], dict[int, tuple[int, int]]] = collections.defaultdict(dict)
     for path in folder.glob("callgrind.out.*"):
         text = path.read_text(errors="replace")
         trigger = re.search(r"^desc: Trigger: Client Request: (f\d) (on|off) (\d+)$", text, re.M)
         total = re.search(r"^(?:summary|totals): (\d+)", text, re.M)
         if trigger and total:
-            totals[trigger[1], trigger[2]][int(trigger[3])] = int(total[1])
-    result: dict[str, dict[str, int]] = {"on": {}, "off": {}}
-    for (workload, engine), by_count in totals.items():
+            totals[trigger[1], trigger[2]][int(trigger[3])] = int(total[1]), guest_share(text)
+    result: dict[str, dict[str, dict[str, int]]] = {"on": {}, "off": {}}
+    for (workload, engine), by_count in sorted(totals.items()):
         (few, less), (many, more) = sorted(by_count.items())
-        result[engine][workload] = round((more - less) / (many - few))
+        all_, guest = (round((after - before) / (many - few)) for before, after in zip(less, more))
+        result[engine][workload] = {"all": all_, "guest": guest}
     return result
 
 
@@ -95,8 +114,9 @@ def print_requests(measured: dict, counted: dict) -> None:
     row("target, CPU ns", [number(TARGETS[w]) for w in WORKLOADS])
     row("  median / target", [f"{median(w, 'on') / TARGETS[w]:.2f}" for w in WORKLOADS])
     if counted["on"]:
-        row("instructions", [number(counted["on"][w]) for w in WORKLOADS])
-        row("instructions, no interruption", [number(counted["off"][w]) for w in WORKLOADS])
+        for engine, title in (("on", ""), ("off", ", no interruption")):
+            row(f"instructions{title}", [number(counted[engine][w]["all"]) for w in WORKLOADS])
+            row("  of these in the guest", [number(counted[engine][w]["guest"]) for w in WORKLOADS])
     print()
     row("other hosts, measured earlier, elsewhere", [TITLES[workload] for workload in WORKLOADS])
     for name, figures in PEERS.items():
@@ -104,7 +124,7 @@ def print_requests(measured: dict, counted: dict) -> None:
         row("  / this library's median", [f"{v / median(w, 'on'):.1f}" for w, v in zip(WORKLOADS, figures["ns"])])
         row("  instructions", [number(value) for value in figures["instructions"]])
         if counted["on"]:
-            ratios = [f"{v / counted['on'][w]:.1f}" for w, v in zip(WORKLOADS, figures["instructions"])]
+            ratios = [f"{v / counted['on'][w]['all']:.1f}" for w, v in zip(WORKLOADS, figures["instructions"])]
             row("  / this library's instructions", ratios)
     print()
 
