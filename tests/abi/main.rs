@@ -16,6 +16,7 @@ mod hostcalls_properties;
 mod hostcalls_shared;
 mod hostcalls_streams;
 mod smoke;
+mod wasi;
 
 mod trace;
 

@@ -7,7 +7,7 @@ mod script;
 
 pub use guest::{guest, guest_of, guest_with};
 pub use host::{Event, Mock, MockHost};
-pub use script::{encoded, in_configure, in_request, run_exchange, script, script_of, Script};
+pub use script::{encoded, in_configure, in_request, run_exchange, script, script_of, script_with, Script};
 
 use proxywasm::*;
 

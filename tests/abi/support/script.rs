@@ -200,6 +200,14 @@ pub fn script(callbacks: &[(&str, &str)]) -> Script {
 
 /// The same for a version of the ABI, with more imports: module, name and type. A call of those is written `module.name`.
 pub fn script_of(version: &str, imports: &[(&str, &str, &str)], callbacks: &[(&str, &str)]) -> Script {
+    let import = |(module, name, ty): &(&str, &str, &str)| {
+        format!("(import \"{module}\" \"{name}\" (func ${module}.{name} {ty}))\n")
+    };
+    script_with(version, &imports.iter().map(import).collect::<String>(), callbacks)
+}
+
+/// The same with imports in WebAssembly text. A function whose name has a dot in it is called as it is.
+pub fn script_with(version: &str, imports: &str, callbacks: &[(&str, &str)]) -> Script {
     let mut data = Data { at: 1024, text: String::new() };
     let mut functions = String::new();
     let mut expected = HashMap::new();
@@ -252,11 +260,7 @@ pub fn script_of(version: &str, imports: &[(&str, &str, &str)], callbacks: &[(&s
         functions += &format!("(func (export \"proxy_on_{name}\") (param {params}) {given} {body} {value})\n");
         expected.insert(name.to_owned(), list);
     }
-    let imports: String = imports
-        .iter()
-        .map(|(module, name, ty)| format!("(import \"{module}\" \"{name}\" (func ${module}.{name} {ty}))\n"))
-        .collect();
-    Script { wasm: guest_with(version, &imports, &format!("{HELPERS} {} {functions}", data.text)), expected }
+    Script { wasm: guest_with(version, imports, &format!("{HELPERS} {} {functions}", data.text)), expected }
 }
 
 impl Script {
