@@ -56,6 +56,12 @@ impl Lane {
         self.resume.take() && self.flow.get() != Flow::Open
     }
 
+    /// Lets the message move. A resume that the host has yet to carry out was for the pause that ends here, not for the next.
+    pub(crate) fn open(&self) {
+        self.flow.set(Flow::Open);
+        self.resume.set(false);
+    }
+
     /// Drops what is held.
     pub(crate) fn clear(&self) {
         self.body.borrow_mut().clear();
