@@ -5,7 +5,9 @@ use super::{parts, Cx, HostcallResult};
 use crate::abi::pairs::{PairList, Pairs};
 use crate::abi::{memory, Status, StreamType};
 use crate::deferred::{Deferred, OwnedResponse};
-use crate::stream::{Direction, StreamKind};
+use crate::stream::{Direction, Stream, StreamKind};
+use crate::vm::VmState;
+use std::rc::Rc;
 
 fn stream_type(number: u32) -> Result<StreamType, Status> {
     StreamType::from_i32(number as i32).ok_or(Status::BadArgument)
@@ -19,9 +21,14 @@ fn kind_of(stream: StreamType) -> StreamKind {
     }
 }
 
+/// The stream to act on, and the plugin's place in it. One that logs has come to its end: nothing can be done to it any more.
+fn acting(state: &VmState, kind: StreamKind) -> Option<(&Rc<Stream>, usize)> {
+    state.context().stream().filter(|(stream, _)| stream.kind() == kind && !stream.is_logging())
+}
+
 fn resume(cx: &mut Cx<'_>, kind: StreamKind, direction: Direction) -> HostcallResult {
     let state = cx.data_mut();
-    if let Some((stream, index)) = state.context().stream().filter(|(stream, _)| stream.kind() == kind) {
+    if let Some((stream, index)) = acting(state, kind) {
         let action = Deferred::Continue(stream.clone(), index, direction);
         state.deferred.push(action);
     }
@@ -49,7 +56,7 @@ pub(super) fn continue_response(cx: &mut Cx<'_>) -> HostcallResult {
 pub(super) fn close_stream(cx: &mut Cx<'_>, stream: u32) -> HostcallResult {
     let which = stream_type(stream)?;
     let state = cx.data_mut();
-    if let Some((stream, _)) = state.context().stream().filter(|(stream, _)| stream.kind() == kind_of(which)) {
+    if let Some((stream, _)) = acting(state, kind_of(which)) {
         let action = Deferred::Close(stream.clone(), which);
         state.deferred.push(action);
     }
@@ -83,7 +90,7 @@ pub(super) fn send_local_response(
     let mut list = PairList::new();
     Pairs::decode(memory::read(memory, headers, headers_len)?)?.copy_to(&mut list);
     let grpc_status = u32::try_from(grpc_status).ok().filter(|status| *status <= 16);
-    if let Some((stream, _)) = state.context().stream() {
+    if let Some((stream, _)) = acting(state, StreamKind::Http) {
         let response = Box::new(OwnedResponse { status, grpc_status, details, body, headers: list });
         let action = Deferred::LocalResponse(stream.clone(), response);
         state.deferred.push(action);
