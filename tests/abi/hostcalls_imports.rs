@@ -246,3 +246,51 @@ fn an_unknown_hostcall_answers_unimplemented_also_where_capabilities_are_restric
     let setup = Setup::with(&wasm, only(&["proxy_log", "proxy_on_configure"]));
     assert_eq!(setup.mock.take_log(), ["proxy_of_tomorrow=12"]);
 }
+
+/// A guest that calls one hostcall with zeros in a function, which is exported under a name.
+fn calls_in(export: &str, result: &str, hostcall: &str) -> Vec<u8> {
+    let (_, params) = HOSTCALLS.iter().find(|(name, _)| *name == hostcall).unwrap();
+    let types: String = params.chars().map(wasm_type).collect();
+    let zeros: String = params.chars().map(|letter| format!("({}.const 0)", wasm_type(letter).trim())).collect();
+    let text = format!(
+        r#"(module (import "env" "{hostcall}" (func $f (param {types}) (result i32)))
+        (import "env" "proxy_get_buffer_bytes" (func $read (param i32 i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 2)
+        (func (export "proxy_abi_version_0_2_1"))
+        (func (export "{export}") {result} (drop (call $f {zeros})) {value})
+        (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 65536))
+        (func (export "proxy_on_configure") (param i32 i32) (result i32)
+          (drop (call $read (i32.const 7) (i32.const 0) (i32.const 9) (i32.const 16) (i32.const 20))) (i32.const 1)))"#,
+        value = if result.is_empty() { "" } else { "(i32.const 65536)" },
+    );
+    wat::parse_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// Whether a guest starts whose entry, or whose allocator, makes a hostcall.
+fn starts(export: &str, result: &str, hostcall: &str) -> bool {
+    let config = config_with(|config| config.configuration = b"configured".to_vec());
+    match Setup::try_chain(&[(&calls_in(export, result, hostcall), config)]) {
+        Ok(_) => true,
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::GuestTrap);
+            assert!(error.to_string().contains(hostcall), "{error}");
+            false
+        }
+    }
+}
+
+#[test]
+fn while_the_module_starts_only_log_level_and_time_can_be_asked() {
+    for (hostcall, _) in HOSTCALLS {
+        let allowed = ["proxy_log", "proxy_get_log_level", "proxy_get_current_time_nanoseconds"].contains(hostcall);
+        assert_eq!(starts("_initialize", "", hostcall), allowed, "{hostcall}");
+    }
+}
+
+#[test]
+fn while_the_guest_allocates_only_the_log_can_be_called() {
+    for (hostcall, _) in HOSTCALLS {
+        let allowed = *hostcall == "proxy_log";
+        assert_eq!(starts("malloc", "(param i32) (result i32)", hostcall), allowed, "{hostcall}");
+    }
+}

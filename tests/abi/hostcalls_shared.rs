@@ -172,6 +172,11 @@ fn registering_a_queue_again_gives_the_same_token_and_tokens_are_never_0() {
 }
 
 #[test]
+fn registering_a_name_beyond_4096_bytes_is_an_internal_failure() {
+    in_configure("register_shared_queue 65536 4096 28\n register_shared_queue 65536 4097 28 ; @28 => 10 0");
+}
+
+#[test]
 fn resolving_finds_queues_by_vm_id_and_name_and_an_empty_vm_id_is_the_own() {
     let engine = engine();
     let one = script(&[(

@@ -378,6 +378,20 @@ fn a_local_response_from_outside_memory_or_with_malformed_pairs_is_refused() {
 }
 
 #[test]
+fn a_stream_that_logs_or_is_done_can_be_acted_on_no_more() {
+    let lines = "continue_stream 0\n close_stream 0\n send_local_response 200 '' 'x' '' -1";
+    let script = script(&[("request_headers", "return 1"), ("log", lines), ("done", lines), ("delete", lines)]);
+    let setup = script.setup();
+    let stream = setup.http(1);
+    stream.on_headers(Direction::Request, 1, true).unwrap();
+    stream.log().unwrap();
+    stream.done().unwrap();
+    stream.finish().unwrap();
+    script.check(&setup.mock, &["log", "done", "delete"]);
+    assert_eq!(setup.mock.take_events(), []);
+}
+
+#[test]
 fn clearing_the_route_cache_asks_the_host_by_its_foreign_function_and_is_always_ok() {
     let clear = || Event::Foreign { name: "clear_route_cache".into(), argument: Vec::new() };
     // The mock does not know the function.
