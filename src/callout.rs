@@ -7,7 +7,7 @@ use crate::body::{Body, Chunk};
 use crate::context::{Context, Root};
 use crate::error::{Error, ErrorKind, Result};
 use crate::services::Services;
-use crate::token::{CallKind, Token};
+use crate::token::{Call, CallKind, Token};
 use crate::vm::Vm;
 use std::rc::Rc;
 
@@ -73,25 +73,26 @@ impl Completion {
         }
     }
 
-    /// Whether this kind of call can be answered so, and whether the call ends with it.
-    fn fits(&self, kind: CallKind) -> (bool, bool) {
-        match self {
-            Self::Http(_) => (kind == CallKind::Http, true),
-            Self::GrpcInitialMetadata(_) | Self::GrpcTrailingMetadata(_) => (kind != CallKind::Http, false),
+    /// Whether a call ends with this; fails when that kind of call is not answered so.
+    pub(crate) fn ends(&self, call: &Call) -> Result<bool> {
+        let (fits, ends) = match self {
+            Self::Http(_) => (call.kind == CallKind::Http, true),
+            Self::GrpcInitialMetadata(_) | Self::GrpcTrailingMetadata(_) => (call.kind != CallKind::Http, false),
             // A unary call ends with its message: no close follows.
-            Self::GrpcMessage(_) => (kind != CallKind::Http, kind == CallKind::GrpcCall),
-            Self::GrpcClose { .. } => (kind != CallKind::Http, true),
+            Self::GrpcMessage(_) => (call.kind != CallKind::Http, call.kind == CallKind::GrpcCall),
+            Self::GrpcClose { .. } => (call.kind != CallKind::Http, true),
+        };
+        if fits {
+            return Ok(ends);
         }
+        let text = format!("the token is of a call of kind {:?}, which is not answered so", call.kind);
+        Err(Error::new(ErrorKind::InvalidArgument, text))
     }
 
     /// Calls the guest's callback.
     pub(crate) fn deliver(self, services: &Services, token: Token) -> Result<()> {
         let call = services.call(token)?;
-        let (fits, ends) = self.fits(call.kind);
-        if !fits {
-            let text = format!("token {} is of a {:?} call, which is not answered so", token.0, call.kind);
-            return Err(Error::new(ErrorKind::InvalidArgument, text));
-        }
+        let ends = self.ends(&call)?;
         let vm = call.vm.upgrade();
         if ends {
             services.end_call(token);

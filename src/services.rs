@@ -131,11 +131,18 @@ impl Services {
 
     /// Delivers a completion now, or, inside a callback, when the outer call returns.
     pub(crate) fn complete(&self, token: Token, mut completion: Completion) -> Result<()> {
-        self.call(token)?;
+        let call = self.call(token)?;
+        if call.answered {
+            return Err(unknown_token(token));
+        }
+        let ends = completion.ends(&call)?;
         if self.entered.get() {
             completion.own();
             self.pending.borrow_mut().push_back((token, completion));
             self.after_call.set(true);
+            if ends {
+                self.tokens.borrow_mut().set_answered(token);
+            }
             return Ok(());
         }
         self.enter(|| completion.deliver(self, token))?
@@ -297,4 +304,8 @@ impl Services {
             self.host.timeout_changed();
         }
     }
+}
+
+fn unknown_token(token: Token) -> Error {
+    Error::new(ErrorKind::NotFound, format!("token {} names no call in flight", token.0))
 }

@@ -24,6 +24,8 @@ pub(crate) struct Call {
     /// The number by which the guest knows it.
     pub(crate) guest_token: u32,
     pub(crate) kind: CallKind,
+    /// Its last completion has come and waits to be delivered.
+    pub(crate) answered: bool,
 }
 
 /// A slot is used again under another generation, so that an old token finds nothing.
@@ -63,6 +65,13 @@ impl TokenTable {
         self.slot(token)?.1.call.as_ref()
     }
 
+    /// Notes that the last completion has come.
+    pub(crate) fn set_answered(&mut self, token: Token) {
+        if let Some(call) = self.slot(token).and_then(|(_, slot)| slot.call.as_mut()) {
+            call.answered = true;
+        }
+    }
+
     pub(crate) fn remove(&mut self, token: Token) -> Option<Call> {
         let (index, slot) = self.slot(token)?;
         let call = slot.call.take()?;
@@ -89,7 +98,7 @@ mod tests {
     use super::*;
 
     fn call(guest_token: u32) -> Call {
-        Call { vm: Weak::new(), root: 1, guest_token, kind: CallKind::Http }
+        Call { vm: Weak::new(), root: 1, guest_token, kind: CallKind::Http, answered: false }
     }
 
     #[test]

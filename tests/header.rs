@@ -20,8 +20,8 @@ fn check_or_update(path: &str, generated: &str) {
 
 fn generated_header() -> String {
     let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).unwrap();
-    let bindings = cbindgen::Builder::new().with_src(root().join("src/ffi/mod.rs"));
-    let mut bindings = bindings.with_config(config);
+    // In the order in which the header shows them, and not through mod.rs, whose order is rustfmt's.
+    let mut bindings = cbindgen::Builder::new().with_config(config);
     for section in [
         "types",
         "version",

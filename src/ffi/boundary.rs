@@ -96,9 +96,12 @@ pub(super) fn report(failure: Failure) -> i32 {
 
 /// Runs the body of an exported function.
 pub(super) fn boundary(run: impl FnOnce() -> Outcome) -> i32 {
-    clear_last_error();
     match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(())) => proxywasm_result::OK as i32,
+        Ok(Ok(())) => {
+            // At the end, because callbacks may have made calls that failed.
+            clear_last_error();
+            proxywasm_result::OK as i32
+        }
         Ok(Err(failure)) => report(failure),
         Err(payload) => report(Failure::panic(&*payload)),
     }

@@ -23,7 +23,7 @@ fn start(
         return Err(Status::InternalFailure.into());
     }
     let guest_token = new_guest_token(state, kind);
-    let call = Call { vm: state.vm.clone(), root: root.id, guest_token, kind };
+    let call = Call { vm: state.vm.clone(), root: root.id, guest_token, kind, answered: false };
     let token = state.services.begin_call(call);
     if let Err(status) = start(memory, state, token) {
         state.services.end_call(token);
