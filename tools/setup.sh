@@ -138,6 +138,13 @@ group_test() {
 group_lint() {
     want clang-format-14 clang-format-14
     want shellcheck shellcheck
+    # rustup brings its own; Debian's come beside its compiler.
+    case $(command -v cargo) in
+    '' | /usr/bin/cargo)
+        want rustfmt-web rustfmt
+        want rust-web-clippy cargo-clippy
+        ;;
+    esac
 }
 
 install_packages() {
