@@ -47,10 +47,9 @@ event_loop::~event_loop() {
 }
 
 endpoint event_loop::listen(const endpoint &address) {
-  listener_.reset(evconnlistener_new_bind(base(), on_accept, this,
-                                          LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT, -1,
-                                          reinterpret_cast<const sockaddr *>(&address.address),
-                                          static_cast<int>(address.length)));
+  listener_.reset(evconnlistener_new_bind(
+      base(), on_accept, this, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT, -1,
+      reinterpret_cast<const sockaddr *>(&address.address), static_cast<int>(address.length)));
   if (!listener_) {
     throw usage_error("cannot listen on " + address.text + ": " + std::strerror(errno));
   }

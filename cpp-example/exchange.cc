@@ -340,8 +340,7 @@ void exchange::take_response_head() {
   }
   response_.shown = true;
   response_.shown_end = head.body == framing::none;
-  apply(direction::response,
-        stream_->on_headers(direction::response, response_.headers.size(), response_.shown_end));
+  apply(direction::response, stream_->on_headers(direction::response, response_.headers.size(), response_.shown_end));
 }
 
 void exchange::upstream_failed() {

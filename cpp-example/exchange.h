@@ -54,12 +54,12 @@ class exchange final : public plugin_stream, public http_client::listener {
     header_map headers;
     header_map trailers;
     message_writer writer;
-    std::uint64_t size = 0;     // bytes of body that have come
-    bool shown = false;         // the plugins were shown the headers
-    bool shown_end = false;     // and the end
-    bool received = false;      // the whole message has been read
-    bool paused = false;        // do not read on
-    bool waiting = false;       // a plugin holds something back
+    std::uint64_t size = 0;  // bytes of body that have come
+    bool shown = false;      // the plugins were shown the headers
+    bool shown_end = false;  // and the end
+    bool received = false;   // the whole message has been read
+    bool paused = false;     // do not read on
+    bool waiting = false;    // a plugin holds something back
     bool head_sent = false;
     bool end_sent = false;
     bool resume_noted = false;

@@ -141,8 +141,7 @@ bool exchange::send_response_head(const proxywasm::outcome &outcome) {
       fields.remove("content-length");
     }
   }
-  keep_alive_ = keep_alive_ && body != framing::until_close && !loop_.stopping() &&
-                (request_.received || !discarding_);
+  keep_alive_ = keep_alive_ && body != framing::until_close && !loop_.stopping() && (request_.received || !discarding_);
   // HTTP/1.0 clients would take silence for close.
   const std::string start = "HTTP/1.1 " + status_line_text(static_cast<unsigned>(status)) +
                             (http10_ && keep_alive_ ? "\r\nconnection: keep-alive" : "");

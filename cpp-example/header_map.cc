@@ -53,9 +53,9 @@ const std::string *header_map::find(std::string_view name) const {
 }
 
 std::size_t header_map::count(std::string_view name) const {
-  return static_cast<std::size_t>(
-      std::count_if(fields_.begin(), fields_.end(),
-                    [name](const header_field &field) { return equal_ignoring_case(field.name, name); }));
+  return static_cast<std::size_t>(std::count_if(fields_.begin(), fields_.end(), [name](const header_field &field) {
+    return equal_ignoring_case(field.name, name);
+  }));
 }
 
 void header_map::add(std::string_view name, std::string_view value) {

@@ -19,8 +19,8 @@ enum class framing { none, length, chunked, until_close };
 
 // The first part of a message, as it came.
 struct message_head {
-  std::string method;  // request
-  std::string target;  // request
+  std::string method;   // request
+  std::string target;   // request
   unsigned status = 0;  // response
   unsigned minor_version = 1;
   header_map fields;  // names in lower case, repeated ones kept

@@ -12,7 +12,8 @@ namespace {
 
 constexpr const char *plugin_help =
     "A plugin: FILE[,key=value]... Keys: name, root_id, vm_id, vm_config (text), config_file, "
-    "policy (reload, closed, open), deadline_ms, max_memory_mb, max_body (bytes), stop_iteration (true, false), and last "
+    "policy (reload, closed, open), deadline_ms, max_memory_mb, max_body (bytes), stop_iteration (true, false), and "
+    "last "
     "config (text, to the end). Give the option again for more plugins: requests pass them in this order.";
 
 // What the options of `serve` are before they are understood.
@@ -57,18 +58,21 @@ proxy_options to_options(const serve_arguments &arguments) {
 }  // namespace
 
 int main(int argc, char **argv) {
-  CLI::App app("Runs Proxy-Wasm plugins, in a small HTTP proxy or by a scenario, with libproxywasm.", "proxywasm-example");
+  CLI::App app("Runs Proxy-Wasm plugins, in a small HTTP proxy or by a scenario, with libproxywasm.",
+               "proxywasm-example");
   app.set_version_flag("--version", std::string("proxywasm-example with libproxywasm ") + proxywasm_version());
   app.require_subcommand(1);
 
   serve_arguments arguments;
   CLI::App *serve_command = app.add_subcommand("serve", "Runs an HTTP/1.1 reverse proxy until SIGTERM or SIGINT.");
-  serve_command->add_option("--listen", arguments.listen, "Where clients connect, HOST:PORT. Port 0: any; it is printed.")
+  serve_command
+      ->add_option("--listen", arguments.listen, "Where clients connect, HOST:PORT. Port 0: any; it is printed.")
       ->required();
   serve_command->add_option("--upstream", arguments.upstream, "Where requests go, HOST:PORT.")->required();
   serve_command->add_option("--plugin", arguments.plugins, plugin_help)->allow_extra_args(false);
   serve_command
-      ->add_option("--cluster", arguments.clusters, "What plugins may call: NAME=HOST:PORT. May be given more than once.")
+      ->add_option("--cluster", arguments.clusters,
+                   "What plugins may call: NAME=HOST:PORT. May be given more than once.")
       ->allow_extra_args(false);
   serve_command->add_option("--threads", arguments.threads, "Event loops, each with its own VMs. Default 1.")
       ->check(CLI::Range(1, 64));

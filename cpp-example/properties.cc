@@ -30,9 +30,8 @@ bool put(std::string &value, std::uint64_t number) {
 // Port of "192.0.2.1:80" or "[2001:db8::1]:80".
 std::uint64_t port_of(std::string_view address) {
   const std::size_t colon = address.rfind(':');
-  return colon == std::string_view::npos
-             ? 0
-             : std::strtoull(std::string(address.substr(colon + 1)).c_str(), nullptr, 10);
+  return colon == std::string_view::npos ? 0
+                                         : std::strtoull(std::string(address.substr(colon + 1)).c_str(), nullptr, 10);
 }
 
 // Values of a repeated header are joined by commas, as in Envoy.
@@ -104,9 +103,7 @@ std::string encode_integer(std::uint64_t number) {
 
 std::string encode_map(const header_map &fields) {
   // Number of pairs, all lengths, then names and values, each with a NUL behind.
-  const auto put_u32 = [](std::string &out, std::size_t number) {
-    out += encode_integer(number).substr(0, 4);
-  };
+  const auto put_u32 = [](std::string &out, std::size_t number) { out += encode_integer(number).substr(0, 4); };
   std::string out;
   put_u32(out, fields.size());
   for (const header_field &one : fields) {

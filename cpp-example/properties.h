@@ -18,8 +18,8 @@ struct exchange_facts {
   std::string_view destination_address;
   std::string_view upstream_address;  // empty before an upstream was chosen
   std::string_view scheme = "http";
-  std::uint64_t start_ns = 0;     // since 1970
-  std::uint64_t duration_ns = 0;  // so far
+  std::uint64_t start_ns = 0;      // since 1970
+  std::uint64_t duration_ns = 0;   // so far
   std::uint64_t request_size = 0;  // bytes of body so far
   std::uint64_t response_size = 0;
   std::uint64_t connection_id = 0;

@@ -27,8 +27,8 @@ class thread_pool {
   thread_pool &operator=(const thread_pool &) = delete;
 
   // A worker belongs to the thread that makes it, so each thread makes its own loop.
-  void add(const proxy_options &options, const proxywasm::engine &engine,
-           const std::vector<proxywasm::plugin> &plugins, const endpoint &address) {
+  void add(const proxy_options &options, const proxywasm::engine &engine, const std::vector<proxywasm::plugin> &plugins,
+           const endpoint &address) {
     threads_.emplace_back([this, &options, &engine, &plugins, address] {
       try {
         event_loop loop(options, engine, plugins);

@@ -112,7 +112,8 @@ message_script read_message(const node &from) {
   from.object({"headers", "body", "trailers"});
   message_script message;
   message.headers = read_headers(from.at("headers"));
-  from.with("body", [&](const node &body) { body.each([&](const node &one) { message.body.push_back(one.bytes()); }); });
+  from.with("body",
+            [&](const node &body) { body.each([&](const node &one) { message.body.push_back(one.bytes()); }); });
   from.with("trailers", [&](const node &trailers) { message.trailers = read_headers(trailers); });
   return message;
 }
@@ -138,8 +139,8 @@ std::vector<property_value> read_properties(const node &from) {
 }
 
 plugin_options read_plugin(const node &from, const std::string &folder) {
-  from.object({"name", "file", "root_id", "vm_id", "configuration", "vm_configuration", "environment", "allow", "policy",
-               "deadline_ms", "max_memory_mb", "max_body", "stop_iteration"});
+  from.object({"name", "file", "root_id", "vm_id", "configuration", "vm_configuration", "environment", "allow",
+               "policy", "deadline_ms", "max_memory_mb", "max_body", "stop_iteration"});
   const std::string file = from.at("file").text();
   plugin_options plugin;
   plugin.file = file.empty() || file.front() == '/' ? file : folder + file;
@@ -149,11 +150,11 @@ plugin_options read_plugin(const node &from, const std::string &folder) {
   from.with("configuration", [&](const node &value) { plugin.configuration = value.configuration(); });
   from.with("vm_configuration", [&](const node &value) { plugin.vm_configuration = value.configuration(); });
   from.with("environment", [&](const node &value) {
-    value.members([&](const std::string &name, const node &text) { plugin.environment.emplace_back(name, text.text()); });
+    value.members(
+        [&](const std::string &name, const node &text) { plugin.environment.emplace_back(name, text.text()); });
   });
-  from.with("allow", [&](const node &value) {
-    value.each([&](const node &name) { plugin.allow.push_back(name.text()); });
-  });
+  from.with("allow",
+            [&](const node &value) { value.each([&](const node &name) { plugin.allow.push_back(name.text()); }); });
   from.with("policy", [&](const node &value) { plugin.policy = parse_policy(value.text()); });
   from.with("deadline_ms", [&](const node &value) { plugin.deadline_ms = value.number(); });
   from.with("max_memory_mb", [&](const node &value) { plugin.max_memory_mb = value.number(); });
@@ -201,7 +202,8 @@ stream_script read_stream(const node &from) {
   from.with("properties", [&](const node &value) { stream.properties = read_properties(value); });
   if (stream.kind == proxywasm::stream_kind::tcp) {
     if (from.has("request") || from.has("response")) from.fail("a TCP stream has data, not request and response");
-    from.with("data", [&](const node &list) { list.each([&](const node &one) { stream.data.push_back(read_data(one)); }); });
+    from.with("data",
+              [&](const node &list) { list.each([&](const node &one) { stream.data.push_back(read_data(one)); }); });
     return stream;
   }
   if (from.has("data")) from.fail("an HTTP stream has request and response, not data");
@@ -224,7 +226,8 @@ scenario read_scenario(const std::string &path) {
   const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
 
   const node root(document, "");
-  root.object({"plugins", "properties", "log_level", "start_time_ms", "pause_limit_ms", "wait_ms", "callouts", "streams"});
+  root.object(
+      {"plugins", "properties", "log_level", "start_time_ms", "pause_limit_ms", "wait_ms", "callouts", "streams"});
   scenario result;
   root.at("plugins").each([&](const node &one) { result.plugins.push_back(read_plugin(one, folder)); });
   root.with("properties", [&](const node &value) { result.properties = read_properties(value); });
@@ -239,8 +242,7 @@ scenario read_scenario(const std::string &path) {
   root.with("callouts", [&](const node &list) {
     list.each([&](const node &one) { result.callouts.push_back(read_callout(one)); });
   });
-  root.with("streams", [&](const node &list) {
-    list.each([&](const node &one) { result.streams.push_back(read_stream(one)); });
-  });
+  root.with("streams",
+            [&](const node &list) { list.each([&](const node &one) { result.streams.push_back(read_stream(one)); }); });
   return result;
 }

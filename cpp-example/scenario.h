@@ -45,8 +45,8 @@ struct callout_script {
   std::optional<std::string> method;
   std::optional<std::string> path;
   std::uint64_t delay_ms = 0;
-  std::optional<std::uint64_t> times;  // how many callouts it answers; all without
-  bool refused = false;                // `http_call` itself fails
+  std::optional<std::uint64_t> times;      // how many callouts it answers; all without
+  bool refused = false;                    // `http_call` itself fails
   std::optional<message_script> response;  // none: the call fails
 };
 

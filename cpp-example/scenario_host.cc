@@ -43,8 +43,8 @@ const std::string *find_property(const std::vector<property_value> &properties, 
 }
 
 scenario_host::scenario_host(const scenario &script)
-    : stream_host({proxywasm::service::set_headers, proxywasm::service::realtime_clock,
-                   proxywasm::service::monotonic_clock}),
+    : stream_host(
+          {proxywasm::service::set_headers, proxywasm::service::realtime_clock, proxywasm::service::monotonic_clock}),
       script_(script) {}
 
 // ---- Time -------------------------------------------------------------------------------------------------------------
@@ -52,9 +52,8 @@ scenario_host::scenario_host(const scenario &script)
 bool scenario_host::step(const proxywasm::worker &worker, std::uint64_t limit_ns) {
   // Shared queues of the library have notices for us without any time passing.
   (void)worker.run_pending();
-  const auto call = std::min_element(calls_.begin(), calls_.end(), [](const auto &a, const auto &b) {
-    return a.second.due_ns < b.second.due_ns;
-  });
+  const auto call = std::min_element(calls_.begin(), calls_.end(),
+                                     [](const auto &a, const auto &b) { return a.second.due_ns < b.second.due_ns; });
   const std::uint64_t wait_ns = worker.timeout_ns();
   const std::uint64_t timer_ns = wait_ns > UINT64_MAX - elapsed_ns_ ? UINT64_MAX : elapsed_ns_ + wait_ns;
   const std::uint64_t call_ns = call == calls_.end() ? UINT64_MAX : call->second.due_ns;

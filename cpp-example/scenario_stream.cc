@@ -102,8 +102,7 @@ void scenario_stream::show(direction way, const message_script &message) {
   one.headers = message.headers;
   one.shown = true;
   const bool has_trailers = !message.trailers.empty();
-  apply(way, phase_name(way, 0),
-        stream_->on_headers(way, one.headers.size(), message.body.empty() && !has_trailers));
+  apply(way, phase_name(way, 0), stream_->on_headers(way, one.headers.size(), message.body.empty() && !has_trailers));
   for (std::size_t i = 0; i < message.body.size(); ++i) {
     if (!wait(way, false)) {
       return;

@@ -8,7 +8,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 program=${1:-$here/../build/cpp-example/proxywasm-example}
 filters=${2:-$here/../build/filters}
 results=$(mktemp)
-upstream_pid= proxy_pid=
+upstream_pid=""
+proxy_pid=""
 
 finish() {
   for pid in $upstream_pid $proxy_pid; do
@@ -31,7 +32,7 @@ for scenario in "$here"/scenarios/*.json; do
   "$program" run "$scenario" >"$results.report" 2>"$results.errors"
   code=$?
   [ "$(basename "$scenario")" = bad-plugins.json ] && wanted=2 || wanted=0
-  if [ $code -ne $wanted ]; then
+  if [ "$code" -ne "$wanted" ]; then
     fail "$name: exit code $code"
     sed 's/^/    /' "$results.errors"
   elif difference=$(python3 "$here/test/compare.py" "${scenario%.json}.expected.json" <"$results.report"); then

@@ -946,7 +946,8 @@ typedef struct proxywasm_host {
    */
   uint64_t (*now_realtime_ns)(void *user_data);
   /**
-   * Nanoseconds of a clock that never goes back; ticks are measured by it. NULL: the system's monotonic clock.
+   * Nanoseconds of a clock that never goes back; ticks are measured by it. Must not
+   * be 0, which Go's runtime takes for a broken clock; the library passes 1 instead. NULL: the system's monotonic clock.
    */
   uint64_t (*now_monotonic_ns)(void *user_data);
   /**

@@ -769,8 +769,8 @@ class host {
     return answer([&] { return self(user).set_headers(stream, static_cast<map>(which), {pairs, count}); });
   }
   static std::int32_t c_get_property(void *user, void *stream, proxywasm_slice path, proxywasm_slice *out) noexcept {
-    return answer_bytes(
-        out, [&](std::string_view &value) { return self(user).get_property(stream, view(path), value); });
+    return answer_bytes(out,
+                        [&](std::string_view &value) { return self(user).get_property(stream, view(path), value); });
   }
   static std::int32_t c_set_property(void *user, void *stream, proxywasm_slice path, proxywasm_slice value) noexcept {
     return answer([&] { return self(user).set_property(stream, view(path), view(value)); });
@@ -820,9 +820,8 @@ class host {
   }
   static std::int32_t c_get_shared_data(void *user, proxywasm_slice vm_id, proxywasm_slice key, proxywasm_slice *out,
                                         std::uint32_t *cas) noexcept {
-    return answer_bytes(out, [&](std::string_view &value) {
-      return self(user).get_shared_data(view(vm_id), view(key), value, *cas);
-    });
+    return answer_bytes(
+        out, [&](std::string_view &value) { return self(user).get_shared_data(view(vm_id), view(key), value, *cas); });
   }
   static std::int32_t c_set_shared_data(void *user, proxywasm_slice vm_id, proxywasm_slice key, proxywasm_slice value,
                                         std::uint32_t cas) noexcept {

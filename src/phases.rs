@@ -335,6 +335,10 @@ impl<'a> Progress<'a> {
             body.append(&mut chunk);
             body.len() as u32
         };
+        // As in Envoy the limit is for what is collected, also when this chunk is the last: the plugin is not called.
+        if collected && self.stream.kind() == StreamKind::Http && u64::from(size) > self.limit(position) {
+            return self.too_large(lane);
+        }
         lane.shown.set(true);
         let Some(status) = self.call_data(index, size, end) else { return };
         let mut seen = std::mem::take(&mut *lane.body.borrow_mut());
@@ -411,11 +415,16 @@ impl<'a> Progress<'a> {
             return lane.flow.set(Flow::Stopped { more: false });
         }
         if bounded {
-            lane.clear();
-            match self.direction {
-                Direction::Request => self.stream.fail(413, GRPC_RESOURCE_EXHAUSTED, "request_payload_too_large"),
-                Direction::Response => self.stream.fail(500, GRPC_RESOURCE_EXHAUSTED, "response_payload_too_large"),
-            }
+            self.too_large(lane);
+        }
+    }
+
+    /// Ends the stream because a plugin collects more than it may.
+    fn too_large(&mut self, lane: &Lane) {
+        lane.clear();
+        match self.direction {
+            Direction::Request => self.stream.fail(413, GRPC_RESOURCE_EXHAUSTED, "request_payload_too_large"),
+            Direction::Response => self.stream.fail(500, GRPC_RESOURCE_EXHAUSTED, "response_payload_too_large"),
         }
     }
 

@@ -149,7 +149,8 @@ impl Services {
     }
 
     pub(crate) fn now_monotonic_ns(&self) -> u64 {
-        self.host.now_monotonic_ns().unwrap_or_else(|| self.started.elapsed().as_nanos() as u64)
+        // Go's runtime takes 0 for a broken clock.
+        self.host.now_monotonic_ns().unwrap_or_else(|| self.started.elapsed().as_nanos() as u64).max(1)
     }
 
     pub(crate) fn now_realtime_ns(&self) -> u64 {

@@ -30,7 +30,8 @@ pub struct proxywasm_host {
     pub log_level: Option<unsafe extern "C" fn(user_data: *mut c_void) -> i32>,
     /// Nanoseconds since 1970 (`proxy_get_current_time_nanoseconds`). NULL: the system clock.
     pub now_realtime_ns: Option<unsafe extern "C" fn(user_data: *mut c_void) -> u64>,
-    /// Nanoseconds of a clock that never goes back; ticks are measured by it. NULL: the system's monotonic clock.
+    /// Nanoseconds of a clock that never goes back; ticks are measured by it. Must not
+    /// be 0, which Go's runtime takes for a broken clock; the library passes 1 instead. NULL: the system's monotonic clock.
     pub now_monotonic_ns: Option<unsafe extern "C" fn(user_data: *mut c_void) -> u64>,
 
     /// First value of a header. `name` is lower case; the host compares without regard to case.

@@ -182,7 +182,8 @@ impl Host for MockHost {
         Some(self.0 .0.borrow().now_realtime)
     }
     fn now_monotonic_ns(&self) -> Option<u64> {
-        Some(self.0 .0.borrow().now_monotonic)
+        // A clock that shows 0 is broken.
+        Some(self.0 .0.borrow().now_monotonic + 1_000_000_000)
     }
     fn get_header(&self, _: StreamData, map: MapType, name: &[u8], out: &mut Vec<u8>) -> HostResult {
         self.with_map("get_header", map, |headers| {
