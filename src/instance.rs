@@ -83,9 +83,9 @@ impl VmSlot {
         let base = u64::try_from(backoff.base.as_nanos()).unwrap_or(u64::MAX);
         let max = u64::try_from(backoff.max.as_nanos()).unwrap_or(u64::MAX);
         let wait = match failures {
+            n if !proven && backoff.limit > 0 && n >= backoff.limit => u64::MAX,
             // The first failure says little about the next VM.
             0 | 1 => 0,
-            n if backoff.limit > 0 && n > backoff.limit => u64::MAX,
             n => base.saturating_mul(1 << (n - 2).min(32)).min(max),
         };
         self.retry_at_ns.set(now.saturating_add(wait));
