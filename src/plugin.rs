@@ -267,8 +267,6 @@ fn vm_key(module: &Module, config: &PluginConfig) -> [u8; 32] {
     for part in [config.vm_id.as_bytes(), &config.vm_configuration, module.digest()] {
         hash_part(&mut key, part);
     }
-    // How many follow, so that no variable is taken for a capability.
-    hash_part(&mut key, &config.environment.len().to_le_bytes());
     // The number, so that no variable is taken for a capability.
     key.update((config.environment.len() as u64).to_le_bytes());
     for (name, value) in &config.environment {
