@@ -47,7 +47,13 @@ impl<'a> Progress<'a> {
         direction: Direction,
         phase: impl FnOnce(&mut Self) -> Result<()>,
     ) -> Result<Outcome> {
-        stream.forward(direction).borrow_mut().clear();
+        match stream.forward(direction).try_borrow_mut() {
+            Ok(mut forward) => forward.clear(),
+            Err(_) => {
+                let text = "what the phase before gave to forward is still in use";
+                return Err(Error::new(ErrorKind::InvalidArgument, text));
+            }
+        }
         let outcome =
             Outcome { action: Action::Continue, headers: false, trailers: false, end_of_stream: false, failure: None };
         let mut progress = Self { stream, direction, count: None, outcome };

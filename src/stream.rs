@@ -120,6 +120,9 @@ pub(crate) struct Way {
     forward: RefCell<Body>,
 }
 
+/// Values by path.
+type Properties = HashMap<Vec<u8>, Vec<u8>>;
+
 /// A stream, as hostcalls and contexts reach it.
 pub(crate) struct Stream {
     pub(crate) chain: Chain,
@@ -135,7 +138,7 @@ pub(crate) struct Stream {
     done: Cell<bool>,
     abandoned: Cell<bool>,
     /// What `proxy_set_property` stored.
-    properties: RefCell<HashMap<Vec<u8>, Vec<u8>>>,
+    properties: RefCell<Option<Box<Properties>>>,
 }
 
 impl Stream {
@@ -240,13 +243,18 @@ impl Stream {
 
     pub(crate) fn property(&self, path: &[u8], out: &mut Vec<u8>) -> bool {
         let properties = self.properties.borrow();
-        properties.get(path).map(|value| out.extend_from_slice(value)).is_some()
+        properties
+            .as_ref()
+            .and_then(|properties| properties.get(path))
+            .map(|value| out.extend_from_slice(value))
+            .is_some()
     }
 
     pub(crate) fn set_property(&self, path: &[u8], value: &[u8]) -> bool {
         /// Most properties that the library keeps for a stream.
         const MAX_PROPERTIES: usize = 1024;
         let mut properties = self.properties.borrow_mut();
+        let properties = properties.get_or_insert_default();
         if properties.len() >= MAX_PROPERTIES && !properties.contains_key(path) {
             return false;
         }
@@ -605,6 +613,7 @@ impl Stream {
             }
             leg.lanes.iter().for_each(Lane::clear);
         }
-        self.ways.iter().for_each(|way| way.forward.borrow_mut().clear());
+        // What the host still looks at goes with the stream.
+        self.ways.iter().filter_map(|way| way.forward.try_borrow_mut().ok()).for_each(|mut forward| forward.clear());
     }
 }

@@ -41,8 +41,8 @@ pub(crate) struct VmState {
     /// `proxy_on_configure` runs.
     pub(crate) configuring: bool,
     pub(crate) memory: Option<Memory>,
-    /// Taken while it runs, so that it need not be cloned.
-    pub(crate) allocator: Option<TypedFunc<(u32,), u32>>,
+    /// Counted, so that a hostcall can hold it while it runs.
+    pub(crate) allocator: Option<Rc<TypedFunc<(u32,), u32>>>,
     pub(crate) contexts: HashMap<u32, Context>,
     /// The context of the callback that runs. None between callbacks: a context that is kept keeps its stream, and that the VM.
     current: Option<Context>,
@@ -98,6 +98,8 @@ pub(crate) struct Vm {
     failed: Cell<bool>,
     /// Whether a stream has run to its end in it: then its failure is not one of a VM that cannot work.
     proven: Cell<bool>,
+    /// Contexts of streams that ended while the guest ran.
+    orphans: RefCell<Vec<u32>>,
     on_failure: Box<dyn Fn(&Vm)>,
 }
 
@@ -156,6 +158,7 @@ impl Vm {
                 store: RefCell::new(store),
                 failed: Cell::new(false),
                 proven: Cell::new(false),
+                orphans: RefCell::default(),
                 on_failure,
             }
         });
@@ -168,7 +171,7 @@ impl Vm {
         let mut exports = Exports::resolve(store, &instance, plugin.module.abi, &plugin.config().capabilities)?;
         let memory = instance.get_memory(&mut *store, "memory");
         store.data_mut().memory = memory;
-        store.data_mut().allocator = exports.malloc.take().or_else(|| exports.memory_allocate.take());
+        store.data_mut().allocator = exports.malloc.take().or_else(|| exports.memory_allocate.take()).map(Rc::new);
         // A reactor is initialized, and its main runs if there is one; a command is started.
         if let Some(initialize) = &exports.initialize {
             initialize.call(&mut *store, ())?;
@@ -229,10 +232,13 @@ impl Vm {
         match result {
             Ok(value) => {
                 state.current = None;
-                if !state.deferred.is_empty() {
-                    let deferred = std::mem::take(&mut state.deferred);
-                    drop(store);
+                let deferred = (!state.deferred.is_empty()).then(|| std::mem::take(&mut state.deferred));
+                drop(store);
+                if let Some(deferred) = deferred {
                     self.run_deferred(deferred);
+                }
+                if !self.orphans.borrow().is_empty() {
+                    self.forget_orphans();
                 }
                 Ok(value)
             }
@@ -395,8 +401,22 @@ impl Vm {
         })
     }
 
+    /// Takes a stream context out of the tables. While the guest runs, in a stream that is dropped inside a callback of the host,
+    /// that waits until it has returned.
     pub(crate) fn remove_stream_context(&self, id: u32) {
-        let _ = self.with_state(|state| state.contexts.remove(&id));
+        if self.with_state(|state| state.contexts.remove(&id)).is_err() {
+            self.orphans.borrow_mut().push(id);
+        }
+    }
+
+    fn forget_orphans(&self) {
+        let orphans = self.orphans.take();
+        let contexts = self.with_state(|state| {
+            let remove = |id: u32| state.contexts.remove(&id);
+            orphans.into_iter().filter_map(remove).collect::<Vec<_>>()
+        });
+        // They may hold the last of a stream, which ends outside the borrow.
+        drop(contexts);
     }
 
     /// A stream has run to its end here.
