@@ -39,28 +39,32 @@ pub enum ErrorKind {
     NoMemory,
 }
 
-/// An error: a kind for programs, a sentence for people.
+/// An error: a kind for programs, a sentence for people. One pointer wide, so that results are returned in registers.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Error {
+#[error("{}", .0.message)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
     kind: ErrorKind,
     message: String,
 }
 
 impl Error {
     /// An error of this kind with this sentence.
+    #[cold]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self(Box::new(Inner { kind, message: message.into() }))
     }
 
     /// Its kind.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The same error, its sentence led by whose it is.
     pub fn context(mut self, whose: impl std::fmt::Display) -> Self {
-        self.message = format!("{whose}: {}", self.message);
+        self.0.message = format!("{whose}: {}", self.0.message);
         self
     }
 }

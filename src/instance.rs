@@ -25,7 +25,6 @@ pub(crate) struct Instance {
 /// The VM of all plugins of a worker with one VM key, while there is one.
 pub(crate) struct VmSlot {
     services: Rc<Services>,
-    pub(crate) key: [u8; 32],
     vm: RefCell<Option<Rc<Vm>>>,
     members: RefCell<Vec<Weak<Instance>>>,
     /// VMs in a row that failed before a stream ended well.
@@ -35,10 +34,9 @@ pub(crate) struct VmSlot {
 }
 
 impl VmSlot {
-    pub(crate) fn new(services: &Rc<Services>, key: [u8; 32]) -> Rc<Self> {
+    pub(crate) fn new(services: &Rc<Services>) -> Rc<Self> {
         Rc::new(Self {
             services: services.clone(),
-            key,
             vm: RefCell::new(None),
             members: RefCell::default(),
             failures: Cell::new(0),
@@ -127,7 +125,8 @@ impl VmSlot {
 
     /// Whether nothing needs it any more: no member, no root context that waits for `proxy_done`.
     pub(crate) fn is_idle(&self) -> bool {
-        self.members().is_empty() && !self.vm.borrow().as_ref().is_some_and(|vm| vm.is_draining())
+        !self.members.borrow().iter().any(|member| member.strong_count() > 0)
+            && !self.vm.borrow().as_ref().is_some_and(|vm| vm.is_draining())
     }
 }
 

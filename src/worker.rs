@@ -15,13 +15,15 @@ use crate::services::{Services, Stats};
 use crate::shared::queues::QueueReady;
 use crate::stream::{StreamHandle, StreamKind};
 use crate::token::Token;
+use hashbrown::HashMap;
 use std::cell::RefCell;
 use std::rc::Rc;
 
 /// One event loop's plugins. Stays on the thread that made it.
 pub struct Worker {
     services: Rc<Services>,
-    slots: RefCell<Vec<Rc<VmSlot>>>,
+    /// By VM key.
+    slots: RefCell<HashMap<[u8; 32], Rc<VmSlot>>>,
 }
 
 /// A plugin in a worker. Dropping it without `Worker::remove_plugin` ends it without telling the guest.
@@ -50,7 +52,6 @@ impl Worker {
     /// Adds a plugin: joins or makes its VM, starts and configures its root context.
     pub fn add_plugin(&self, plugin: &Plugin) -> Result<InstanceHandle> {
         self.services.enter(|| {
-            self.drop_idle_slots();
             let slot = self.slot(plugin);
             Instance::start(&self.services, &slot, plugin).map(InstanceHandle)
         })?
@@ -58,12 +59,7 @@ impl Worker {
 
     fn slot(&self, plugin: &Plugin) -> Rc<VmSlot> {
         let mut slots = self.slots.borrow_mut();
-        if let Some(slot) = slots.iter().find(|slot| slot.key == plugin.vm_key) {
-            return slot.clone();
-        }
-        let slot = VmSlot::new(&self.services, plugin.vm_key);
-        slots.push(slot.clone());
-        slot
+        slots.entry(plugin.vm_key).or_insert_with(|| VmSlot::new(&self.services)).clone()
     }
 
     /// Ends a plugin once its last stream has ended; its root context may put its end off until it calls `proxy_done`.
@@ -76,7 +72,7 @@ impl Worker {
     }
 
     fn drop_idle_slots(&self) {
-        let idle: Vec<_> = self.slots.borrow_mut().extract_if(.., |slot| slot.is_idle()).collect();
+        let idle: Vec<_> = self.slots.borrow_mut().extract_if(|_, slot| slot.is_idle()).collect();
         // Their VMs end outside the borrow.
         drop(idle);
     }
@@ -102,7 +98,7 @@ impl Worker {
         self.services.enter(|| {
             let now = self.services.now_monotonic_ns();
             if self.services.retry_due(now) {
-                let slots = self.slots.borrow().clone();
+                let slots: Vec<_> = self.slots.borrow().values().cloned().collect();
                 slots.iter().for_each(|slot| slot.retry(now));
             }
             let due = self.services.due_ticks(now);

@@ -8,16 +8,26 @@ use std::cell::{Cell, RefCell};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 /// A failure on its way to C: its result and its text.
-pub(super) struct Failure {
+pub(super) struct Failure(Box<Inner>);
+
+pub(super) struct Inner {
     pub(super) result: proxywasm_result,
     pub(super) message: String,
+}
+
+impl std::ops::Deref for Failure {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
 }
 
 pub(super) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
+    #[cold]
     pub(super) fn new(result: proxywasm_result, message: impl Into<String>) -> Self {
-        Self { result, message: message.into() }
+        Self(Box::new(Inner { result, message: message.into() }))
     }
 
     pub(super) fn invalid(message: impl Into<String>) -> Self {
@@ -66,6 +76,7 @@ thread_local! {
 }
 
 /// Tells the calling thread from all others that live.
+#[inline(always)]
 pub(super) fn this_thread() -> usize {
     FAILED.with(|failed| std::ptr::from_ref(failed) as usize)
 }
@@ -90,8 +101,9 @@ fn clear_last_error() {
 
 /// Keeps a failure's text for `proxywasm_last_error`, gives its number.
 pub(super) fn report(failure: Failure) -> i32 {
-    set_last_error(failure.message);
-    failure.result as i32
+    let inner = *failure.0;
+    set_last_error(inner.message);
+    inner.result as i32
 }
 
 /// Runs the body of an exported function.

@@ -43,6 +43,7 @@ enum OwnerState {
 }
 
 impl Owner {
+    #[inline(always)]
     pub(super) fn check_thread(&self) -> Outcome {
         if self.thread == this_thread() {
             return Ok(());

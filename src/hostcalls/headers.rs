@@ -42,7 +42,7 @@ fn writable(state: &VmState, map: MapType) -> Result<&Rc<Stream>, Status> {
 
 /// A name in lower case: as the guest gave it where that will do, otherwise in `buffer`.
 fn lower<'a>(name: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
-    if !name.iter().any(u8::is_ascii_uppercase) {
+    if !name.iter().fold(false, |upper, byte| upper | byte.is_ascii_uppercase()) {
         return name;
     }
     buffer.clear();

@@ -258,12 +258,11 @@ fn give(cx: &mut Cx<'_>, bytes: &[u8], out_value: u32, out_len: u32) -> Hostcall
 
 fn allocate(cx: &mut Cx<'_>, size: u32) -> HostcallResult<u32> {
     let state = cx.data_mut();
-    let allocator = state.allocator.take().ok_or(Status::InternalFailure)?;
+    let allocator = state.allocator.clone().ok_or(Status::InternalFailure)?;
     state.mode = Mode::Allocating;
     let result = allocator.call(&mut *cx, (size,));
     let state = cx.data_mut();
     state.mode = Mode::Normal;
-    state.allocator = Some(allocator);
     match result? {
         0 => Err(Fail::Status(Status::InvalidMemoryAccess)),
         pointer => Ok(pointer),
