@@ -439,6 +439,15 @@ fn what_the_host_answers_reaches_the_guest() {
 }
 
 #[test]
+fn a_map_that_the_host_does_not_have_reads_as_no_pairs() {
+    let prepare = |mock: &Mock| {
+        request(mock);
+        mock.answer("get_headers", Status::BadArgument);
+    };
+    in_request(prepare, "get_header_map_pairs 0 out ; @16 @20 => 0 0 0\n get_header_map_size 0 16 => 2");
+}
+
+#[test]
 fn a_map_that_the_host_does_not_let_be_changed_is_a_bad_argument() {
     let prepare = |mock: &Mock| {
         request(mock);

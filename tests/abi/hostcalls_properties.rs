@@ -208,6 +208,30 @@ fn what_the_host_answers_reaches_the_guest() {
 }
 
 #[test]
+fn what_a_host_left_behind_when_it_failed_is_not_part_of_the_value() {
+    struct Untidy(Mock);
+    impl Host for Untidy {
+        fn log(&self, stream: Option<StreamData>, record: &LogRecord<'_>) {
+            MockHost(self.0.clone()).log(stream, record);
+        }
+        fn get_property(&self, _: Option<StreamData>, _: &[u8], out: &mut Vec<u8>) -> HostResult {
+            out.extend_from_slice(b"left");
+            Err(Status::NotFound)
+        }
+    }
+    let script = script(&[("request_headers", "set_property 'x' 'y'\n get_property 'x' out ; text => 0 [y]")]);
+    let engine = Engine::new(&EngineConfig::new()).unwrap();
+    let mock = Mock::default();
+    let worker = Worker::new(&engine, Box::new(Untidy(mock.clone()))).unwrap();
+    let module = Module::compile(&engine, &script.wasm).unwrap();
+    let instance = worker.add_plugin(&Plugin::new(&module, config()).unwrap()).unwrap();
+    let chain = worker.chain(&[&instance]).unwrap();
+    let stream = worker.stream(&chain, StreamKind::Http, StreamData(1)).unwrap();
+    stream.on_headers(Direction::Request, 1, true).unwrap();
+    script.check(&mock, &["request_headers"]);
+}
+
+#[test]
 fn a_pointer_outside_memory_is_an_invalid_memory_access() {
     let setup = in_request(
         |mock| property(mock, "x", b"y"),

@@ -127,19 +127,23 @@ fn an_empty_environment_and_no_arguments_have_no_size() {
 
 #[test]
 fn clocks_0_and_1_are_the_hosts_and_others_are_not_supported() {
-    let lines = "wasi.clock_time_get 0 1L 16 ; @16L => 0 1700000000000000001
-                 wasi.clock_time_get 1 1L 16 ; @16L => 0 42
+    // The mock's clock need not begin at 0.
+    let monotonic = MockHost(Mock::default()).now_monotonic_ns().unwrap() + 42;
+    let lines = &format!(
+        "wasi.clock_time_get 0 1L 16 ; @16L => 0 1700000000000000001
+                 wasi.clock_time_get 1 1L 16 ; @16L => 0 1000000042
                  wasi.clock_time_get 2 1L 16 ; @16 => 58 7
                  wasi.clock_time_get -1 1L 16 => 58
                  wasi.clock_res_get 0 16 ; @16L => 0 1
                  wasi.clock_res_get 1 16 ; @16L => 0 1
-                 wasi.clock_res_get 2 16 => 58";
+                 wasi.clock_res_get 2 16 => 58"
+    );
     for module in MODULES {
         let imports = [import(module, "clock_time_get"), import(module, "clock_res_get")].concat();
         let script = script_with("0_2_1", &imports, &[("configure", lines)]);
         let mock = Mock::default();
         mock.0.borrow_mut().now_realtime = 1_700_000_000_000_000_001;
-        mock.0.borrow_mut().now_monotonic = 42;
+        mock.0.borrow_mut().now_monotonic += 42;
         let engine = Engine::new(&EngineConfig::new()).unwrap();
         let _setup = Setup::on_engine(&engine, &mock, &[(&script.wasm, config())]).unwrap();
         script.check_start(&mock);
@@ -282,6 +286,27 @@ fn the_pieces_of_one_write_are_put_together_and_their_length_is_told() {
              (i32.const 1))"#,
     );
     assert_eq!(Setup::new(&wasm).mock.take_log(), ["hello world", "status=0", "n=12"]);
+}
+
+#[test]
+fn more_than_1_mib_is_written_in_part() {
+    let wasm = guest_with(
+        "0_2_1",
+        &import(MODULES[0], "fd_write"),
+        r#"(data (i32.const 1024) "n")
+        (func (export "proxy_on_configure") (param i32 i32) (result i32)
+             (drop (memory.grow (i32.const 32)))
+             (i32.store (i32.const 40) (i32.const 65536)) (i32.store (i32.const 44) (i32.const 1048570))
+             (i32.store (i32.const 48) (i32.const 65536)) (i32.store (i32.const 52) (i32.const 10))
+             (call $status (call $wasi.fd_write (i32.const 1) (i32.const 40) (i32.const 2) (i32.const 16)))
+             (call $number (i32.const 1024) (i32.const 1) (i64.load32_u (i32.const 16)))
+             (i32.const 1))"#,
+    );
+    let log = Setup::new(&wasm).mock.take_log();
+    // A line of 64 KiB is cut off there.
+    let lengths: Vec<_> = log.iter().filter(|line| line.starts_with('\0')).map(String::len).collect();
+    assert_eq!(lengths, [65536; 16]);
+    assert_eq!(log.iter().filter(|line| !line.starts_with('\0')).collect::<Vec<_>>(), ["status=0", "n=1048576"]);
 }
 
 #[test]
