@@ -127,8 +127,7 @@ fn the_first_streams_while_the_second_pauses_on_headers() {
     let outcome = stream.resume(Request).unwrap();
     assert_eq!(told(&outcome), (Action::Continue, true, false, true));
     assert_eq!(forwarded(&stream, Request), "one two");
-    let expected =
-        ["third: request_headers 2 0 0", "second: request_body 2 7 1", "third: request_body 2 7 1"];
+    let expected = ["third: request_headers 2 0 0", "second: request_body 2 7 1", "third: request_body 2 7 1"];
     assert_eq!(log(&setup), expected);
 }
 
@@ -256,8 +255,7 @@ fn the_next_plugin_is_told_the_number_of_trailers_after_changes_and_after_held_h
     stream.on_headers(Request, 3, false).unwrap();
     log(&setup);
     stream.on_trailers(Request, 1).unwrap();
-    let expected =
-        ["first: request_trailers 2 1", "second: request_headers 2 3 0", "second: request_trailers 2 2"];
+    let expected = ["first: request_trailers 2 1", "second: request_headers 2 3 0", "second: request_trailers 2 2"];
     assert_eq!(log(&setup), expected);
 }
 
@@ -331,8 +329,7 @@ fn a_plugin_is_skipped_in_phases_that_its_configuration_leaves_out() {
     stream.log().unwrap();
     stream.finish().unwrap();
     let first: Vec<_> = log(&setup).into_iter().filter(|line| line.starts_with("first")).collect();
-    let expected =
-        ["first: context_create 2 1", "first: response_headers 2 0 0", "first: done 2", "first: delete 2"];
+    let expected = ["first: context_create 2 1", "first: response_headers 2 0 0", "first: done 2", "first: delete 2"];
     assert_eq!(first, expected);
 }
 

@@ -21,6 +21,11 @@ mod wasi;
 mod trace;
 
 mod callbacks;
+mod chain;
+mod draining;
 mod loading;
 mod phases;
-mod chain;
+mod reentrancy;
+mod sdk_plugins;
+mod sharing;
+mod traps;
