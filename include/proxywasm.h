@@ -1630,7 +1630,8 @@ int32_t proxywasm_worker_add_plugin(const struct proxywasm_worker *worker,
                                     struct proxywasm_instance **out_instance);
 
 /**
- * Takes a plugin out of its worker and frees the handle, also on failure. Chains that have it go on working. When the last stream with it has
+ * Takes a plugin out of its worker and frees the handle, also on failure. Chains that have it go on working, and
+ * keep its VM until they are freed. When the last stream with it has
  * ended, `proxy_on_done` of its root context runs; a guest that answers false is kept until it calls `proxy_done`. NULL does nothing.
  *
  * Errors: WRONG_THREAD, REENTRANT (the handle stays good with these two), POISONED.

@@ -148,7 +148,8 @@ pub extern "C" fn proxywasm_worker_add_plugin(
     })
 }
 
-/// Takes a plugin out of its worker and frees the handle, also on failure. Chains that have it go on working. When the last stream with it has
+/// Takes a plugin out of its worker and frees the handle, also on failure. Chains that have it go on working, and
+/// keep its VM until they are freed. When the last stream with it has
 /// ended, `proxy_on_done` of its root context runs; a guest that answers false is kept until it calls `proxy_done`. NULL does nothing.
 ///
 /// Errors: WRONG_THREAD, REENTRANT (the handle stays good with these two), POISONED.
