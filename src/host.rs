@@ -3,7 +3,7 @@
 //!
 //! Values come back in buffers of the caller, so that nothing the host lends is held while the guest runs.
 
-use crate::abi::pairs::{PairList, Pairs};
+use crate::abi::pairs::PairList;
 use crate::abi::{LogLevel, MapType, MetricType, Status, StreamType};
 use crate::error::ErrorKind;
 use crate::shared::queues::Waker;
@@ -52,11 +52,11 @@ pub struct HttpCall<'a> {
     /// Cluster or upstream name.
     pub upstream: &'a [u8],
     /// Headers.
-    pub headers: Pairs<'a>,
+    pub headers: &'a PairList,
     /// Body.
     pub body: &'a [u8],
     /// Trailers.
-    pub trailers: Pairs<'a>,
+    pub trailers: &'a PairList,
     /// Timeout, 0 for none.
     pub timeout_ms: u32,
 }
@@ -71,7 +71,7 @@ pub struct GrpcCall<'a> {
     /// Method.
     pub method: &'a [u8],
     /// Initial metadata.
-    pub metadata: Pairs<'a>,
+    pub metadata: &'a PairList,
     /// Message of a unary call.
     pub message: &'a [u8],
     /// Timeout, 0 for none.

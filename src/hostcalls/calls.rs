@@ -2,7 +2,7 @@
 //! HTTP and gRPC calls. They belong to the root context, whoever starts them, and outlive the stream.
 
 use super::{give, parts, write_u32, Cx, HostcallResult};
-use crate::abi::pairs::Pairs;
+use crate::abi::pairs::{PairList, Pairs};
 use crate::abi::{memory, Status};
 use crate::host::{GrpcCall, HostResult, HttpCall};
 use crate::token::{Call, CallKind, Token};
@@ -44,6 +44,13 @@ fn new_guest_token(state: &mut VmState, kind: CallKind) -> u32 {
     }
 }
 
+/// Pairs of the guest, names in lower case.
+fn pairs(memory: &[u8], at: u32, len: u32) -> Result<PairList, Status> {
+    let mut list = PairList::new();
+    Pairs::decode(memory::read(memory, at, len)?)?.copy_to(&mut list);
+    Ok(list)
+}
+
 fn is_timeout(milliseconds: u32) -> Result<(), Status> {
     // The ABI's type is signed; less than nothing is no time.
     if milliseconds > i32::MAX as u32 {
@@ -69,9 +76,9 @@ pub(super) fn http_call(
     start(cx, CallKind::Http, out_token, |memory, state, token| {
         let call = HttpCall {
             upstream: memory::read(memory, upstream, upstream_len)?,
-            headers: Pairs::decode(memory::read(memory, headers, headers_len)?)?,
+            headers: &pairs(memory, headers, headers_len)?,
             body: memory::read(memory, body, body_len)?,
-            trailers: Pairs::decode(memory::read(memory, trailers, trailers_len)?)?,
+            trailers: &pairs(memory, trailers, trailers_len)?,
             timeout_ms,
         };
         is_timeout(timeout_ms)?;
@@ -104,7 +111,7 @@ pub(super) fn grpc_call(
             upstream: memory::read(memory, upstream, upstream_len)?,
             service: memory::read(memory, service, service_len)?,
             method: memory::read(memory, method, method_len)?,
-            metadata: Pairs::decode(memory::read(memory, metadata, metadata_len)?)?,
+            metadata: &pairs(memory, metadata, metadata_len)?,
             message: memory::read(memory, message, message_len)?,
             timeout_ms,
         };
@@ -130,7 +137,7 @@ pub(super) fn grpc_stream(
             upstream: memory::read(memory, upstream, upstream_len)?,
             service: memory::read(memory, service, service_len)?,
             method: memory::read(memory, method, method_len)?,
-            metadata: Pairs::decode(memory::read(memory, metadata, metadata_len)?)?,
+            metadata: &pairs(memory, metadata, metadata_len)?,
             message: &[],
             timeout_ms: 0,
         };

@@ -255,7 +255,8 @@ fn a_local_response_is_sent_after_the_callback() {
 
 #[test]
 fn a_local_response_stops_the_request_whatever_the_callback_returns() {
-    let phases: [(&str, fn(&StreamHandle) -> Outcome); 3] = [
+    type Run = fn(&StreamHandle) -> Outcome;
+    let phases: [(&str, Run); 3] = [
         ("request_headers", |stream| stream.on_headers(Direction::Request, 1, false).unwrap()),
         ("request_body", |stream| {
             stream.on_headers(Direction::Request, 1, false).unwrap();

@@ -118,7 +118,7 @@ fn expectation(text: &str) -> String {
     let bytes = match (text.find('{'), text.rfind('}')) {
         (Some(from), Some(to)) => {
             let map = encoded_text(&text[from + 1..to]);
-            [text[..from].as_bytes(), b"[", &map, b"]", text[to + 1..].as_bytes()].concat()
+            [&text.as_bytes()[..from], b"[", &map, b"]", &text.as_bytes()[to + 1..]].concat()
         }
         _ => unescape(text),
     };
