@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Which modules load, which are refused and with what words, and how a VM starts.
 
-use crate::support::{chunk, config, config_with, guest, guest_of, Mock, MockHost, Setup};
-use crate::trace::{Guest, CALLBACKS};
+use crate::support::{chunk, config, config_with, guest, guest_of, Mock, MockHost, Setup, CALLBACKS};
+use crate::trace::Guest;
 use proxywasm::abi::{AbiVersion, LogLevel};
 use proxywasm::*;
 use std::sync::{Arc, Mutex};

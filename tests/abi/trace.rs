@@ -5,37 +5,6 @@ use crate::support::*;
 use proxywasm::abi::LogLevel;
 use proxywasm::*;
 
-/// Every callback: name without `proxy_on_`, number of parameters, result unless a test says otherwise.
-pub const CALLBACKS: &[(&str, usize, Option<u32>)] = &[
-    ("context_create", 2, None),
-    ("vm_start", 2, Some(1)),
-    ("configure", 2, Some(1)),
-    ("tick", 1, None),
-    ("queue_ready", 2, None),
-    ("new_connection", 1, Some(0)),
-    ("downstream_data", 3, Some(0)),
-    ("upstream_data", 3, Some(0)),
-    ("downstream_connection_close", 2, None),
-    ("upstream_connection_close", 2, None),
-    ("request_headers", 3, Some(0)),
-    ("response_headers", 3, Some(0)),
-    ("request_body", 3, Some(0)),
-    ("response_body", 3, Some(0)),
-    ("request_trailers", 2, Some(0)),
-    ("response_trailers", 2, Some(0)),
-    ("request_metadata", 2, Some(0)),
-    ("response_metadata", 2, Some(0)),
-    ("http_call_response", 5, None),
-    ("grpc_receive_initial_metadata", 3, None),
-    ("grpc_receive", 3, None),
-    ("grpc_receive_trailing_metadata", 3, None),
-    ("grpc_close", 3, None),
-    ("foreign_function", 3, None),
-    ("done", 1, Some(1)),
-    ("log", 1, None),
-    ("delete", 1, None),
-];
-
 /// What these guests have besides the prelude. `$show TYPE` logs a buffer as `buffer=BYTES` or `buffer!STATUS`; `$respond STATUS`
 /// sends a local response with body `text`; `$call` starts an HTTP call to `auth` and gives its token; `$next` counts its calls.
 const HELPERS: &str = r#"

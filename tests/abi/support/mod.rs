@@ -5,7 +5,7 @@ mod guest;
 mod host;
 mod script;
 
-pub use guest::{guest, guest_of, guest_with};
+pub use guest::{guest, guest_of, guest_with, CALLBACKS};
 pub use host::{Event, Mock, MockHost};
 pub use script::{encoded, in_configure, in_request, run_exchange, script, script_of, script_with, Script};
 

@@ -13,36 +13,9 @@
 //!
 //! Other lines: `return 1`, `say $1` (a number), `same $1 @28` (0 if they are equal, as expected), `trap`, and `#` for a comment.
 
-use super::{chunk, guest_with, Direction, Mock, Setup};
+use super::{chunk, guest_with, Direction, Mock, Setup, CALLBACKS};
 use proxywasm::abi::pairs::PairList;
 use std::collections::HashMap;
-
-/// Name, number of parameters, result that the guest gives when the script does not say.
-const CALLBACKS: &[(&str, usize, Option<i32>)] = &[
-    ("context_create", 2, None),
-    ("vm_start", 2, Some(1)),
-    ("configure", 2, Some(1)),
-    ("tick", 1, None),
-    ("queue_ready", 2, None),
-    ("new_connection", 1, Some(0)),
-    ("downstream_data", 3, Some(0)),
-    ("upstream_data", 3, Some(0)),
-    ("request_headers", 3, Some(0)),
-    ("request_body", 3, Some(0)),
-    ("request_trailers", 2, Some(0)),
-    ("response_headers", 3, Some(0)),
-    ("response_body", 3, Some(0)),
-    ("response_trailers", 2, Some(0)),
-    ("http_call_response", 5, None),
-    ("grpc_receive_initial_metadata", 3, None),
-    ("grpc_receive_trailing_metadata", 3, None),
-    ("grpc_receive", 3, None),
-    ("grpc_close", 3, None),
-    ("foreign_function", 3, None),
-    ("done", 1, Some(1)),
-    ("log", 1, None),
-    ("delete", 1, None),
-];
 
 /// Puts together the line that the guest logs, from 16384 on.
 const HELPERS: &str = r#"
