@@ -89,6 +89,11 @@ example: stage ## the example proxy, build/cpp-example/proxywasm-example
 	    -DCMAKE_PREFIX_PATH="$(abspath $(STAGE))" >build/cpp-example.log 2>&1 || { cat build/cpp-example.log; exit 1; }
 	@cmake --build build/cpp-example -j 2 -- --no-print-directory -s
 
+.PHONY: soak
+soak: filters example ## 100,000 requests through the example proxy: its memory must stay as it is
+	@echo "soak: cpp-example/soak.py"
+	@python3 cpp-example/soak.py build/cpp-example/proxywasm-example build/filters
+
 .PHONY: demo
 demo: filters example ## the example proxy with filters, shown at work
 	@cpp-example/demo.sh
