@@ -100,7 +100,7 @@ demo: filters example ## the example proxy with filters, shown at work
 
 .PHONY: bench
 bench: ## measurements
-	@echo "bench: cargo bench"
+	@echo "bench: benches/run.sh"
 	$(SETUP) base rust
 	@bash benches/run.sh
 
