@@ -33,7 +33,7 @@ build: ## the library, into target/release
 test: test-rust test-c test-install test-example ## every test
 
 .PHONY: test-rust
-test-rust: ## the tests of the core and the C boundary, in Rust
+test-rust: filters ## the tests of the core and the C boundary, in Rust
 	@echo "test-rust: cargo test"
 	$(SETUP) base rust
 	@$(ENV) cargo test --locked --features fault-injection
