@@ -177,12 +177,12 @@ pub(super) fn borrowed(pointer: *const proxywasm_slice, count: usize, name: &str
 ///
 /// # Safety
 /// All zeroes is a value of the type, and its first field is `struct_size: usize`.
-pub(super) unsafe trait Sized0: Sized {}
+pub(super) unsafe trait SizedStruct: Sized {}
 
 macro_rules! sized {
     ($($name:ty),*) => {
         // SAFETY: `repr(C)`, made of integers, raw pointers and optional functions, `struct_size` first.
-        $(unsafe impl Sized0 for $name {})*
+        $(unsafe impl SizedStruct for $name {})*
     };
 }
 sized!(
@@ -195,7 +195,7 @@ sized!(
 );
 
 /// The size that a caller says its struct has.
-pub(super) fn struct_size<T: Sized0>(pointer: *const T, name: &str) -> Outcome<usize> {
+pub(super) fn struct_size<T: SizedStruct>(pointer: *const T, name: &str) -> Outcome<usize> {
     if pointer.is_null() {
         return Err(Failure::invalid(format!("{name} is NULL")));
     }
@@ -208,7 +208,7 @@ pub(super) fn struct_size<T: Sized0>(pointer: *const T, name: &str) -> Outcome<u
 }
 
 /// Reads a struct; what an older program does not have is zero.
-pub(super) fn read_sized<T: Sized0>(pointer: *const T, name: &str) -> Outcome<T> {
+pub(super) fn read_sized<T: SizedStruct>(pointer: *const T, name: &str) -> Outcome<T> {
     let size = struct_size(pointer, name)?;
     let known = size.min(size_of::<T>());
     // SAFETY: the caller says that so many bytes are there.
@@ -226,7 +226,7 @@ pub(super) fn read_sized<T: Sized0>(pointer: *const T, name: &str) -> Outcome<T>
 }
 
 /// Writes a struct for the caller, as much of it as its program knows, and leaves its `struct_size` as it is.
-pub(super) fn write_sized<T: Sized0>(pointer: *mut T, value: &T, name: &str) -> Outcome {
+pub(super) fn write_sized<T: SizedStruct>(pointer: *mut T, value: &T, name: &str) -> Outcome {
     let size = struct_size(pointer, name)?;
     if size == size_of::<T>() {
         // SAFETY: the caller's struct is the library's. A copy of constant size, as nearly always.
