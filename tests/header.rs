@@ -111,6 +111,7 @@ fn every_export_goes_through_the_boundary() {
             let guarded = [
                 "boundary(|",
                 "boundary_void(|",
+                "complete(worker, |",
                 "proxywasm_stream::headers(",
                 "proxywasm_stream::body(",
                 "proxywasm_stream::trailers(",

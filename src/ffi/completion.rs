@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Section: completions.
 
-use super::boundary::boundary;
+use super::boundary::{boundary, Outcome};
 use super::convert::{borrowed, bytes, handle, pair_list, read_sized};
 use super::types::*;
 use super::worker::proxywasm_worker;
 use crate::callout::HttpResponse;
 use crate::token::Token;
+use crate::worker::Worker;
+
+/// Runs a completion on the worker's thread.
+fn complete(worker: *const proxywasm_worker, run: impl FnOnce(&Worker) -> Outcome) -> i32 {
+    boundary(|| handle(worker, "worker")?.0.with(run))
+}
 
 /// Delivers the answer to an HTTP call (`proxy_on_http_call_response`). `response` NULL means that the call failed: refused, reset, timed
 /// out. Read before this returns. Allowed inside callbacks, also in `http_call` itself: then the guest is called when the outer call returns.
@@ -18,9 +24,7 @@ pub extern "C" fn proxywasm_http_call_complete(
     token: proxywasm_token,
     response: *const proxywasm_http_response,
 ) -> i32 {
-    boundary(|| {
-        let worker = handle(worker, "worker")?;
-        worker.0.check_thread()?;
+    complete(worker, |core| {
         let response = if response.is_null() {
             None
         } else {
@@ -31,7 +35,7 @@ pub extern "C" fn proxywasm_http_call_complete(
                 trailers: pair_list(given.trailers, given.trailer_count, "trailers")?,
             })
         };
-        worker.0.with(|core| Ok(core.http_call_complete(Token(token), response)?))
+        Ok(core.http_call_complete(Token(token), response)?)
     })
 }
 
@@ -45,11 +49,9 @@ pub extern "C" fn proxywasm_grpc_initial_metadata(
     metadata: *const proxywasm_pair,
     count: usize,
 ) -> i32 {
-    boundary(|| {
-        let worker = handle(worker, "worker")?;
-        worker.0.check_thread()?;
+    complete(worker, |core| {
         let metadata = pair_list(metadata, count, "metadata")?;
-        worker.0.with(|core| Ok(core.grpc_initial_metadata(Token(token), metadata)?))
+        Ok(core.grpc_initial_metadata(Token(token), metadata)?)
     })
 }
 
@@ -64,11 +66,9 @@ pub extern "C" fn proxywasm_grpc_message(
     slices: *const proxywasm_slice,
     count: usize,
 ) -> i32 {
-    boundary(|| {
-        let worker = handle(worker, "worker")?;
-        worker.0.check_thread()?;
+    complete(worker, |core| {
         let message = borrowed(slices, count, "slices")?;
-        worker.0.with(|core| Ok(core.grpc_message(Token(token), message)?))
+        Ok(core.grpc_message(Token(token), message)?)
     })
 }
 
@@ -82,11 +82,9 @@ pub extern "C" fn proxywasm_grpc_trailing_metadata(
     metadata: *const proxywasm_pair,
     count: usize,
 ) -> i32 {
-    boundary(|| {
-        let worker = handle(worker, "worker")?;
-        worker.0.check_thread()?;
+    complete(worker, |core| {
         let metadata = pair_list(metadata, count, "metadata")?;
-        worker.0.with(|core| Ok(core.grpc_trailing_metadata(Token(token), metadata)?))
+        Ok(core.grpc_trailing_metadata(Token(token), metadata)?)
     })
 }
 
@@ -101,10 +99,8 @@ pub extern "C" fn proxywasm_grpc_close(
     status: u32,
     message: proxywasm_slice,
 ) -> i32 {
-    boundary(|| {
-        let worker = handle(worker, "worker")?;
-        worker.0.check_thread()?;
+    complete(worker, |core| {
         let message = bytes(message, "message")?;
-        worker.0.with(|core| Ok(core.grpc_close(Token(token), status, message)?))
+        Ok(core.grpc_close(Token(token), status, message)?)
     })
 }
