@@ -5,8 +5,8 @@
 //! each of its event loops makes a [`Worker`], to which it adds the plugins. A [`Chain`] orders them; each request or connection is
 //! a [`StreamHandle`] on a chain. From C the same is reached through `include/proxywasm.h`, which is what `ffi` exports.
 //!
-//! The core does no I/O and starts no thread. Dependencies run one way: `abi`, `hostcalls`, `vm`, `context` and `stream`, `chain`,
-//! `worker`, `ffi`. `docs/architecture.md` says more.
+//! The core does no I/O and starts no thread. Dependencies run one way, from `ffi` over `worker` and `chain` to
+//! the guest's side (`hostcalls`, `vm`, `stream` and what they share) and `abi`. `docs/architecture.md` says more.
 
 pub mod abi;
 mod body;
