@@ -30,7 +30,7 @@ build: ## the library, into target/release
 	@packaging/link-soname.sh target/release
 
 .PHONY: test
-test: test-rust test-c test-install test-example ## every test
+test: test-rust test-c test-install test-example test-conformance ## every test
 
 .PHONY: test-rust
 test-rust: filters ## the tests of the core and the C boundary, in Rust
@@ -70,9 +70,24 @@ test-example: ## the example proxy's own test
 	    $(MAKE) --no-print-directory filters example && echo "test-example: cpp-example/test.sh" && cpp-example/test.sh; \
 	else echo "SKIPPED test-example: there is no cpp-example/test.sh"; fi
 
+# What the conformance kit runs: hosts and plugins.
+.PHONY: conformance-parts
+conformance-parts: filters guests example
+	$(SETUP) conformance
+
+.PHONY: conformance
+conformance: conformance-parts ## the same plugins and cases on every host, or HOST=NAME; writes docs/conformance.md
+	@echo "conformance: tests/e2e"
+	@tests/e2e/run.sh $(if $(HOST),$(HOST),--document)
+
+.PHONY: test-conformance
+test-conformance: conformance-parts ## the same, as a test: writes no document
+	@echo "test-conformance: tests/e2e"
+	@tests/e2e/run.sh
+
 .PHONY: lint
 lint: ## formatting, clippy, documentation, shell scripts, paths of this machine
-	$(SETUP) base rust lint
+	$(SETUP) base rust lint conformance
 	@$(ENV) .ci/lint
 
 .PHONY: filters

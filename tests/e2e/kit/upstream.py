@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The HTTP/1.1 server behind every proxy of the kit. It does what the request's `x-upstream` header says and remembers what came."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import threading
+import time
+import zlib
+from dataclasses import dataclass, field
+
+import h11
+
+KEPT = 1 << 20
+
+
+@dataclass
+class Seen:
+    """A request as it reached the upstream."""
+
+    method: str
+    path: str
+    #: In order, names in lower case, bytes of values as characters U+0000 to U+00FF.
+    headers: list[tuple[str, str]]
+    version: str
+    size: int = 0
+    crc: int = 0
+    #: The first MiB of the body.
+    body: bytes = b""
+    trailers: list[tuple[str, str]] = field(default_factory=list)
+    #: All of it has come.
+    complete: bool = False
+    #: The connection ended before it was.
+    aborted: bool = False
+
+    def get(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key == name), None)
+
+    def get_all(self, name: str) -> list[str]:
+        return [value for key, value in self.headers if key == name]
+
+    @property
+    def case(self) -> str | None:
+        return self.get("x-case")
+
+
+def texts(pairs) -> list[tuple[str, str]]:
+    return [(bytes(name).decode("latin-1").lower(), bytes(value).decode("latin-1")) for name, value in pairs]
+
+
+def raw(pairs) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
+
+
+class Upstream:
+    """
+    Keys of `x-upstream`, a JSON object:
+
+    status          200
+    headers         [[name, value], …] besides the framing
+    body            text; without it "ok\\n"
+    echo            true: the request's body is the response's
+    size            so many bytes of "x" in place of `body`, in pieces of 64 KiB
+    chunks          a list of texts, each sent as a piece of its own
+    chunk_delay_ms  pause between pieces
+    chunked         true: chunked in place of content-length
+    trailers        [[name, value], …]; makes it chunked
+    delay_ms        before the head
+    early           true: answers before it reads the body
+    informational   [103, …]: answers of the 1xx class before
+    raw             text, with no framing of ours, then the connection is closed
+    fail            "accept": closes before the head; "head": in the middle of it; "body": in the middle of the body;
+                    "reset": as "accept", by RST
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._seen: list[Seen] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self.port: int = self._listener.getsockname()[1]
+        self._closing = False
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._closing = True
+        self._listener.close()
+
+    # ---- What came ----
+
+    def seen(self, case: str | None = None, path: str | None = None) -> list[Seen]:
+        with self._changed:
+            return [
+                one for one in self._seen if (case is None or one.case == case) and (path is None or one.path == path)
+            ]
+
+    def wait(
+        self,
+        case: str | None = None,
+        path: str | None = None,
+        count: int = 1,
+        timeout: float = 5.0,
+        complete: bool = True,
+    ) -> list[Seen]:
+        """Waits for `count` requests that match, and returns those that there are."""
+        end = time.monotonic() + timeout
+        with self._changed:
+            while True:
+                found = [one for one in self.seen(case, path) if one.complete or one.aborted or not complete]
+                left = end - time.monotonic()
+                if len(found) >= count or left <= 0:
+                    return found
+                self._changed.wait(left)
+
+    # ---- Serving ----
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with client:
+            try:
+                connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+                while self._exchange(client, connection):
+                    connection.start_next_cycle()
+            except (OSError, h11.ProtocolError):
+                pass
+
+    def _next(self, client: socket.socket, connection: h11.Connection):
+        while (event := connection.next_event()) is h11.NEED_DATA:
+            connection.receive_data(client.recv(1 << 16))
+        return event
+
+    def _exchange(self, client: socket.socket, connection: h11.Connection) -> bool:
+        """One request and its response; whether the connection can carry another."""
+        head = self._next(client, connection)
+        if not isinstance(head, h11.Request):
+            return False
+        seen = Seen(
+            head.method.decode("latin-1"),
+            head.target.decode("latin-1"),
+            texts(head.headers),
+            "HTTP/" + head.http_version.decode(),
+        )
+        with self._changed:
+            self._seen.append(seen)
+            self._changed.notify_all()
+        orders = json.loads(seen.get("x-upstream") or "{}")
+        if connection.they_are_waiting_for_100_continue:
+            client.sendall(connection.send(h11.InformationalResponse(status_code=100, headers=[])))
+        if orders.get("early"):
+            self._answer(client, connection, orders, seen)
+            self._read_body(client, connection, seen)
+        else:
+            self._read_body(client, connection, seen)
+            self._answer(client, connection, orders, seen)
+        return connection.our_state is h11.DONE and connection.their_state is h11.DONE
+
+    def _read_body(self, client: socket.socket, connection: h11.Connection, seen: Seen) -> None:
+        try:
+            while True:
+                event = self._next(client, connection)
+                if isinstance(event, h11.Data):
+                    if len(seen.body) < KEPT:
+                        seen.body = (seen.body + bytes(event.data))[:KEPT]
+                    seen.size += len(event.data)
+                    seen.crc = zlib.crc32(event.data, seen.crc)
+                elif isinstance(event, h11.EndOfMessage):
+                    seen.trailers = texts(event.headers)
+                    break
+                else:
+                    raise ConnectionError
+        except (OSError, h11.ProtocolError):
+            with self._changed:
+                seen.aborted = True
+                self._changed.notify_all()
+            raise
+        with self._changed:
+            seen.complete = True
+            self._changed.notify_all()
+
+    def _answer(self, client: socket.socket, connection: h11.Connection, orders: dict, seen: Seen) -> None:
+        time.sleep(orders.get("delay_ms", 0) / 1000)
+        fail = orders.get("fail")
+        if fail == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if fail in ("accept", "reset"):
+            raise ConnectionError
+        if fail == "head":
+            client.sendall(b"HTTP/1.1 200 OK\r\ncontent-le")
+            raise ConnectionError
+        if "raw" in orders:
+            client.sendall(orders["raw"].encode("latin-1"))
+            raise ConnectionError
+
+        for status in orders.get("informational", []):
+            client.sendall(connection.send(h11.InformationalResponse(status_code=status, headers=[])))
+        pieces, size = self._pieces(orders, seen)
+        status = orders.get("status", 200)
+        headers = [*orders.get("headers", [])]
+        bodiless = seen.method == "HEAD" or status in (204, 304)
+        if orders.get("chunked") or orders.get("trailers"):
+            headers.append(("transfer-encoding", "chunked"))
+        elif status != 204 and not any(name.lower() == "content-length" for name, _ in headers):
+            headers.append(("content-length", str(size)))
+        client.sendall(connection.send(h11.Response(status_code=status, headers=raw(headers))))
+        if not bodiless:
+            for index, piece in enumerate(pieces):
+                if index > 0:
+                    time.sleep(orders.get("chunk_delay_ms", 0) / 1000)
+                if fail == "body":
+                    client.sendall(connection.send(h11.Data(data=piece[: max(1, len(piece) // 2)])))
+                    time.sleep(0.05)
+                    raise ConnectionError
+                client.sendall(connection.send(h11.Data(data=piece)))
+        client.sendall(connection.send(h11.EndOfMessage(headers=raw(orders.get("trailers", [])))) or b"")
+
+    @staticmethod
+    def _pieces(orders: dict, seen: Seen):
+        """The pieces of the response's body, and how many bytes they have together."""
+        if "size" in orders:
+            size, piece = orders["size"], b"x" * 65536
+            whole, rest = divmod(size, len(piece))
+            return (*([piece] * whole), *([piece[:rest]] if rest else [])), size
+        if "chunks" in orders:
+            pieces = [text.encode("latin-1") for text in orders["chunks"]]
+        elif orders.get("echo"):
+            pieces = [seen.body]
+        else:
+            pieces = [orders.get("body", "ok\n").encode("latin-1")]
+        pieces = [piece for piece in pieces if piece]
+        return pieces, sum(map(len, pieces))
+
+
+class Refusing:
+    """A port of 127.0.0.1 where connections are refused: bound, so that nobody else gets it, and not listening."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Silent:
+    """A port of 127.0.0.1 that takes connections and never says a word."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+class TcpUpstream:
+    """A TCP server for one test: hands out the connections that it takes."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+
+    def accept(self, timeout: float = 5.0) -> socket.socket:
+        self._listener.settimeout(timeout)
+        connection, _ = self._listener.accept()
+        connection.settimeout(timeout)
+        return connection
+
+    def close(self) -> None:
+        self._listener.close()
