@@ -1,41 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "connection.h"
 
-#include <new>
-
 #include "event_loop.h"
-
-namespace {
-
-// How long a client may take to read the last response.
-constexpr timeval linger_time = {2, 0};
-
-}  // namespace
-
-connection::connection(event_loop &loop, evutil_socket_t socket, const sockaddr *peer, std::uint64_t id)
-    : loop_(loop), peer_(to_text(peer)), id_(id) {
-  sockaddr_storage local{};
-  socklen_t length = sizeof local;
-  if (getsockname(socket, reinterpret_cast<sockaddr *>(&local), &length) == 0) {
-    local_ = to_text(reinterpret_cast<sockaddr *>(&local));
-  }
-  socket_.reset(bufferevent_socket_new(loop.base(), socket, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS));
-  if (!socket_) {
-    evutil_closesocket(socket);
-    throw std::bad_alloc();
-  }
-  scheduled_.reset(event_new(loop.base(), -1, 0, on_scheduled, this));
-  timer_.reset(event_new(loop.base(), -1, 0, on_timer, this));
-  if (!scheduled_ || !timer_) {
-    throw std::bad_alloc();
-  }
-  set_no_delay(socket_.get());
-  bufferevent_setcb(socket_.get(), on_data, on_data, on_event, this);
-  bufferevent_setwatermark(socket_.get(), EV_READ, 0, read_mark);
-  bufferevent_setwatermark(socket_.get(), EV_WRITE, write_mark / 2, 0);
-  bufferevent_enable(socket_.get(), EV_READ | EV_WRITE);
-  arm_timer();
-}
 
 void connection::pump() {
   while (!closed_ && !lingering_) {
@@ -49,6 +15,7 @@ void connection::pump() {
     }
     if (closing_) {
       if (evbuffer_get_length(output()) == 0) {
+        lingering_ = true;
         close_softly();
       }
       break;
@@ -72,15 +39,14 @@ void connection::pump() {
     }
   }
   if (lingering_) {
-    evbuffer *input = bufferevent_get_input(socket_.get());
-    evbuffer_drain(input, evbuffer_get_length(input));
+    discard(input());
   }
   if (closed_) {
     loop_.remove(this);  // destroys this connection
     return;
   }
   if (!lingering_) {
-    arm_timer();
+    arm_timer(exchange_ ? exchange_->patience() : loop_.options().idle_timeout);
   }
 }
 
@@ -112,9 +78,7 @@ void connection::end_exchange() {
   closing_ = !exchange_->reusable();
   exchange_.reset();
   if (aborted) {
-    // A reset tells the client that what it has is not all of it.
-    const linger at_once = {1, 0};
-    (void)setsockopt(bufferevent_getfd(socket_.get()), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close_hard();
     closed_ = true;
   } else if (!closing_) {
     reader_.begin_next();
@@ -130,49 +94,25 @@ void connection::answer(unsigned status, std::string_view type, std::string_view
   (void)writer.body(output(), body);
 }
 
-// Closing with unread bytes would reset the connection and could take the response away from the client. So only our side is
-// closed, and the client has some time to close its own.
-void connection::close_softly() {
-  lingering_ = true;
-  shutdown(bufferevent_getfd(socket_.get()), SHUT_WR);
-  event_add(timer_.get(), &linger_time);
-}
-
-void connection::arm_timer() {
-  const auto wait = exchange_ ? exchange_->patience() : loop_.options().idle_timeout;
-  const timeval time = {static_cast<time_t>(wait.count() / 1000), static_cast<suseconds_t>(wait.count() % 1000 * 1000)};
-  event_add(timer_.get(), &time);
-}
-
-void connection::schedule() { event_active(scheduled_.get(), 0, 0); }
-
 void connection::stop() {
   if (!exchange_) {
     schedule();
   }
 }
 
-void connection::on_data(bufferevent *, void *self) { static_cast<connection *>(self)->pump(); }
-
-void connection::on_scheduled(evutil_socket_t, short, void *self) { static_cast<connection *>(self)->pump(); }
-
-void connection::on_event(bufferevent *, short, void *self) {
+void connection::on_ended(short) {
   // End of file or an error: either way the client is gone, as far as a proxy can tell.
-  auto *client = static_cast<connection *>(self);
-  if (client->exchange_) {
-    client->exchange_->client_gone();
+  if (exchange_) {
+    exchange_->client_gone();
   } else {
-    client->closed_ = true;
+    closed_ = true;
   }
-  client->pump();
 }
 
-void connection::on_timer(evutil_socket_t, short, void *self) {
-  auto *client = static_cast<connection *>(self);
-  if (client->exchange_) {
-    client->exchange_->on_impatience();
+void connection::on_timeout() {
+  if (exchange_) {
+    exchange_->on_impatience();
   } else {
-    client->closed_ = true;
+    closed_ = true;
   }
-  client->pump();
 }

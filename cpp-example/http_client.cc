@@ -1,38 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "http_client.h"
 
-#include <netinet/tcp.h>
-
-#include <new>
-
-void set_no_delay(bufferevent *socket) {
-  const int on = 1;
-  (void)setsockopt(bufferevent_getfd(socket), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
-http_client::http_client(event_base *base, const endpoint &upstream, listener &listener) : listener_(listener) {
-  // Deferred callbacks never run inside our own calls, so a client may be destroyed anywhere.
-  socket_.reset(bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS));
-  if (!socket_) {
-    throw std::bad_alloc();
-  }
-  bufferevent_setcb(socket_.get(), on_data, on_data, on_event, this);
-  bufferevent_setwatermark(socket_.get(), EV_READ, 0, read_mark);
-  bufferevent_setwatermark(socket_.get(), EV_WRITE, write_mark / 2, 0);
-  bufferevent_enable(socket_.get(), EV_READ | EV_WRITE);
-  failed_ = bufferevent_socket_connect(socket_.get(), reinterpret_cast<const sockaddr *>(&upstream.address),
-                                       static_cast<int>(upstream.length)) != 0;
+http_client::http_client(event_base *base, const endpoint &upstream, listener &listener)
+    : socket_(make_socket(base, -1, on_data, on_event, this)), listener_(listener) {
+  failed_ = !connect_socket(socket_.get(), upstream);
 }
 
 evbuffer *http_client::output() const {
   evbuffer *output = bufferevent_get_output(socket_.get());
   if (write_failed_) {
-    evbuffer_drain(output, evbuffer_get_length(output));
+    discard(output);
   }
   return output;
 }
 
-bool http_client::has_room() const { return evbuffer_get_length(output()) < write_mark; }
+bool http_client::has_room() const { return ::has_room(output()); }
 
 message_reader::event http_client::next() {
   const message_reader::event event = reader_.next(bufferevent_get_input(socket_.get()), eof_);

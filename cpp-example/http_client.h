@@ -3,25 +3,8 @@
 
 #pragma once
 
-#include <event2/bufferevent.h>
-#include <event2/event.h>
-
-#include <memory>
-
 #include "http1.h"
-#include "options.h"
-
-template <typename T, void (*Free)(T *)>
-struct libevent_deleter {
-  void operator()(T *object) const { Free(object); }
-};
-using bufferevent_ptr = std::unique_ptr<bufferevent, libevent_deleter<bufferevent, bufferevent_free>>;
-using event_ptr = std::unique_ptr<event, libevent_deleter<event, event_free>>;
-
-// Reading pauses by itself when this much is unread. A closed connection is still noticed, as long as less is.
-constexpr std::size_t read_mark = 64 * 1024;
-// No more is read from the one side when this much waits to be written to the other.
-constexpr std::size_t write_mark = 256 * 1024;
+#include "sockets.h"
 
 class http_client {
  public:
@@ -55,6 +38,3 @@ class http_client {
   bool failed_ = false;
   bool write_failed_ = false;
 };
-
-// Sends small writes at once.
-void set_no_delay(bufferevent *socket);
