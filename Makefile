@@ -39,11 +39,11 @@ test-rust: filters ## the tests of the core and the C boundary, in Rust
 	@$(ENV) cargo test --locked --features fault-injection
 
 # The C tests take the release library, as it is installed; those of faults a debug one that can be made to panic,
-# which is the one that test-rust built.
+# which is the one that test-rust built: naming a test makes cargo choose the same features of the dependencies.
 .PHONY: c-tests
 c-tests: build
 	$(SETUP) base test clang-wasm
-	@$(ENV) cargo build --quiet --locked --features fault-injection
+	@$(ENV) cargo build --quiet --locked --lib --test header --features fault-injection
 	@packaging/link-soname.sh target/debug
 	@cmake -S tests/c -B $(C_TESTS) >$(C_TESTS).log 2>&1 || { cat $(C_TESTS).log; exit 1; }
 	@cmake --build $(C_TESTS) -j 2 -- --no-print-directory -s
