@@ -59,7 +59,7 @@ pub fn parse(op: &str, args: &mut Args) -> Result<Option<Act>, String> {
             }
         }),
         "recurse" => does(|_| {
-            black_box(recurse(black_box(1)));
+            black_box(recurse(1, black_box(&AtomicU32::new(0))));
             Ok(())
         }),
         "exit" => {
@@ -86,15 +86,13 @@ fn trap() -> ! {
     process::abort()
 }
 
-static DEPTH: AtomicU32 = AtomicU32::new(0);
-
-/// Comes back only where there is stack without end.
+/// Comes back only where there is stack without end. What it reads at each level keeps it from becoming a loop.
 #[inline(never)]
-fn recurse(depth: u32) -> u32 {
-    if depth == DEPTH.load(Ordering::Relaxed) {
+fn recurse(depth: u32, deepest: &AtomicU32) -> u32 {
+    if depth == deepest.load(Ordering::Relaxed) {
         return depth;
     }
-    recurse(depth.wrapping_add(1)).wrapping_mul(3) ^ DEPTH.load(Ordering::Relaxed)
+    recurse(depth.wrapping_add(1), deepest).wrapping_mul(3) ^ deepest.load(Ordering::Relaxed)
 }
 
 #[cfg(target_os = "wasi")]
