@@ -84,14 +84,18 @@ class Proxy:
         upstream: dict | None = None,
         scripts: dict[str, dict] | None = None,
         silent=(),
+        bare: str | None = None,
     ) -> list[tuple[str, str]]:
         """
         The headers that steer: the case's id for the upstream, what the upstream is to do, and the scripts.
 
         probe: callbacks to steps, for every probe in the chain.
         scripts: name of a probe to callbacks to steps, for that probe alone.
+        bare: a script of the bare guest.
         """
         pairs = [("x-case", case)]
+        if bare is not None:
+            pairs.append(("x-bare", f"id: {case}; {bare}"))
         if upstream is not None:
             pairs.append(("x-upstream", json.dumps(upstream)))
         if scripts is None:
@@ -111,10 +115,11 @@ class Proxy:
         scripts: dict[str, dict] | None = None,
         upstream: dict | None = None,
         silent=(),
+        bare: str | None = None,
         timeout: float = 10,
     ) -> Reply:
         case = new_case_id()
-        pairs = [*self.headers(case, probe, upstream, scripts, silent), *headers]
+        pairs = [*self.headers(case, probe, upstream, scripts, silent, bare), *headers]
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in pairs]
         answer = self.http.request(method, path, headers=encoded, content=body, timeout=timeout)
         return Reply(self, case, answer.status_code, texts(answer.headers.raw), answer.content, answer.http_version)
