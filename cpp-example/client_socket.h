@@ -46,6 +46,8 @@ class client_socket {
   // Makes the end a reset, which tells the client that what it has is not all of it.
   void close_hard();
 
+  bufferevent *socket() const { return socket_.get(); }
+
   event_loop &loop_;
 
  private:

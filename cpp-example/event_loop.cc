@@ -8,6 +8,9 @@
 #include <cstring>
 #include <new>
 
+#include "connection.h"
+#include "tcp_connection.h"
+
 namespace {
 
 std::atomic<std::uint64_t> connections_made{0};
@@ -17,8 +20,7 @@ constexpr timeval drain_period = {0, 20'000};
 
 }  // namespace
 
-event_loop::event_loop(const proxy_options &options, const proxywasm::engine &engine,
-                       const std::vector<proxywasm::plugin> &plugins)
+event_loop::event_loop(const proxy_options &options, const proxywasm::engine &engine, const plugin_set &plugins)
     : options_(options), engine_(engine), base_(event_base_new()), callouts_(*this), host_(*this) {
   if (!base_) {
     throw std::bad_alloc();
@@ -32,7 +34,11 @@ event_loop::event_loop(const proxy_options &options, const proxywasm::engine &en
     throw std::bad_alloc();
   }
   worker_.emplace(engine, host_);
-  for (const proxywasm::plugin &plugin : plugins) {
+  // Services first: plugins may look for queues that they register.
+  for (const proxywasm::plugin &plugin : plugins.services) {
+    services_.push_back(worker_->add_plugin(plugin));
+  }
+  for (const proxywasm::plugin &plugin : plugins.chain) {
     instances_.push_back(worker_->add_plugin(plugin));
   }
   chain_.emplace(worker_->make_chain(instances_));
@@ -42,21 +48,34 @@ event_loop::~event_loop() {
   connections_.clear();
   chain_.reset();
   instances_.clear();
+  services_.clear();
   // Calls in flight are cancelled while the worker ends, so callouts and events are still there.
   worker_.reset();
 }
 
-endpoint event_loop::listen(const endpoint &address) {
-  listener_.reset(evconnlistener_new_bind(
+listen_addresses event_loop::listen(const listen_addresses &wanted) {
+  listen_addresses bound;
+  if (wanted.http) {
+    bound.http = listen(*wanted.http, on_accept<connection>);
+  }
+  if (wanted.tcp) {
+    bound.tcp = listen(*wanted.tcp, on_accept<tcp_connection>);
+  }
+  return bound;
+}
+
+endpoint event_loop::listen(const endpoint &address, evconnlistener_cb on_accept) {
+  listener_ptr listener(evconnlistener_new_bind(
       base(), on_accept, this, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT, -1,
       reinterpret_cast<const sockaddr *>(&address.address), static_cast<int>(address.length)));
-  if (!listener_) {
+  if (!listener) {
     throw usage_error("cannot listen on " + address.text + ": " + std::strerror(errno));
   }
   endpoint bound;
   bound.length = sizeof bound.address;
-  getsockname(evconnlistener_get_fd(listener_.get()), reinterpret_cast<sockaddr *>(&bound.address), &bound.length);
+  getsockname(evconnlistener_get_fd(listener.get()), reinterpret_cast<sockaddr *>(&bound.address), &bound.length);
   bound.text = to_text(reinterpret_cast<sockaddr *>(&bound.address));
+  listeners_.push_back(std::move(listener));
   return bound;
 }
 
@@ -67,7 +86,7 @@ void event_loop::run() {
 
 void event_loop::stop() { event_active(stop_.get(), 0, 0); }
 
-void event_loop::remove(connection *one) { connections_.erase(one); }
+void event_loop::remove(client_socket *one) { connections_.erase(one); }
 
 void event_loop::log(proxywasm::log_level level, std::string_view who, std::string_view text) const {
   if (level < options_.log_level) {
@@ -79,11 +98,17 @@ void event_loop::log(proxywasm::log_level level, std::string_view who, std::stri
   (void)std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
+template <typename Connection>
 void event_loop::on_accept(evconnlistener *, evutil_socket_t socket, sockaddr *peer, int, void *self) {
   auto *loop = static_cast<event_loop *>(self);
-  auto one = std::make_unique<connection>(*loop, socket, peer, ++connections_made);
-  connection *key = one.get();
-  loop->connections_.emplace(key, std::move(one));
+  try {
+    auto one = std::make_unique<Connection>(*loop, socket, peer, ++connections_made);
+    client_socket *key = one.get();
+    loop->connections_.emplace(key, std::move(one));
+  } catch (const proxywasm::error &error) {
+    // The worker can run no stream any more.
+    loop->log(proxywasm::log_level::critical, "proxy", std::string(error.name()) + ": " + error.what());
+  }
 }
 
 // ---- Timer of the worker ----------------------------------------------------------------------------------------------
@@ -129,7 +154,7 @@ void event_loop::on_stop(evutil_socket_t, short, void *self) {
 void event_loop::begin_stop() {
   stopping_ = true;
   stop_deadline_ = std::chrono::steady_clock::now() + options_.stop_timeout;
-  listener_.reset();
+  listeners_.clear();
   for (const auto &[one, owner] : connections_) {
     one->stop();
   }
@@ -149,6 +174,7 @@ void event_loop::continue_stop() {
   // Nothing uses the plugins any more: their root contexts may end, some after a last callout.
   chain_.reset();
   instances_.clear();
+  services_.clear();
   if (late || worker_->is_idle()) {
     event_base_loopbreak(base());
   }

@@ -11,11 +11,6 @@ using proxywasm::view;
 
 namespace {
 
-std::uint64_t now_realtime_ns() {
-  const auto now = std::chrono::system_clock::now().time_since_epoch();
-  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
-}
-
 // "http://host/path" to authority and path; anything else is a path already.
 void split_target(const std::string &target, std::string &authority, std::string &path) {
   path = target;
@@ -98,13 +93,14 @@ header_map *exchange::find_map(proxywasm::map which) {
 }
 
 bool exchange::find_property(std::string_view path, std::string &value) const {
-  exchange_facts facts;
+  stream_facts facts;
   facts.request_headers = &request_.headers;
   facts.response_headers = response_.shown ? &response_.headers : nullptr;
   facts.protocol = protocol_;
   facts.source_address = client_.peer_address();
   facts.destination_address = client_.local_address();
-  facts.upstream_address = request_.head_sent ? std::string_view(loop_.options().upstream.text) : std::string_view();
+  facts.upstream_address =
+      request_.head_sent ? std::string_view(loop_.options().http->upstream.text) : std::string_view();
   facts.start_ns = start_ns_;
   facts.duration_ns = now_realtime_ns() - start_ns_;
   facts.request_size = request_.size;
@@ -357,13 +353,10 @@ void exchange::upstream_failed() {
 // ---- Time -------------------------------------------------------------------------------------------------------------
 
 std::chrono::milliseconds exchange::patience() const {
-  using std::chrono::milliseconds;
-  milliseconds left = loop_.options().idle_timeout;
+  std::chrono::milliseconds left = loop_.options().idle_timeout;
   for (const side *one : {&request_, &response_}) {
     if (one->waiting) {
-      const auto waited = std::chrono::steady_clock::now() - one->waiting_since;
-      const auto rest = loop_.options().pause_timeout - std::chrono::duration_cast<milliseconds>(waited);
-      left = std::min(left, std::max(rest, milliseconds(0)));
+      left = std::min(left, time_left(one->waiting_since, loop_.options().pause_timeout));
     }
   }
   return left;

@@ -113,7 +113,7 @@ bool exchange::send_request_head(const proxywasm::outcome &outcome) {
       request_.headers.count("content-length") == 0) {
     body = framing::none;
   }
-  upstream_ = std::make_unique<http_client>(loop_.base(), loop_.options().upstream, *this);
+  upstream_ = std::make_unique<http_client>(loop_.base(), loop_.options().http->upstream, *this);
   if (*method == "HEAD") {
     upstream_->reader().expect_no_body();
   }

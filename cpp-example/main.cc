@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <exception>
+#include <optional>
 
 #include "proxy.h"
 #include "scenario_runner.h"
@@ -12,16 +13,24 @@ namespace {
 
 constexpr const char *plugin_help =
     "A plugin: FILE[,key=value]... Keys: name, root_id, vm_id, vm_config (text), config_file, "
-    "policy (reload, closed, open), deadline_ms, max_memory_mb, max_body (bytes), stop_iteration (true, false), and "
-    "last "
-    "config (text, to the end). Give the option again for more plugins: requests pass them in this order.";
+    "policy (reload, closed, open), deadline_ms, max_memory_mb, max_body (bytes), stop_iteration (true, false), "
+    "env (NAME:VALUE, an environment variable; repeatable), allow (a hostcall, WASI function or callback by its name; "
+    "repeatable: all others are denied), and last config (text, to the end). "
+    "Give the option again for more plugins: requests and TCP connections pass them in this order.";
+
+constexpr const char *service_help =
+    "A plugin that is in no chain: started in each event loop for its ticks, queues and callouts. "
+    "FILE[,key=value]..., with the keys of --plugin. May be given more than once.";
 
 // What the options of `serve` are before they are understood.
 struct serve_arguments {
   std::string listen;
   std::string upstream;
   std::string log_level = "info";
+  std::string tcp_listen;
+  std::string tcp_upstream;
   std::vector<std::string> plugins;
+  std::vector<std::string> services;
   std::vector<std::string> clusters;
   unsigned threads = 1;
   unsigned pause_timeout_ms = 30'000;
@@ -30,12 +39,29 @@ struct serve_arguments {
   std::string metrics_path;
 };
 
+// Both addresses, or none.
+std::optional<route> to_route(const std::string &prefix, const std::string &listen, const std::string &upstream) {
+  if (listen.empty() != upstream.empty()) {
+    throw usage_error("--" + prefix + "listen and --" + prefix + "upstream go together");
+  }
+  return listen.empty() ? std::nullopt : std::optional<route>({parse_endpoint(listen), parse_endpoint(upstream)});
+}
+
 proxy_options to_options(const serve_arguments &arguments) {
   proxy_options options;
-  options.listen = parse_endpoint(arguments.listen);
-  options.upstream = parse_endpoint(arguments.upstream);
+  options.http = to_route("", arguments.listen, arguments.upstream);
+  options.tcp = to_route("tcp-", arguments.tcp_listen, arguments.tcp_upstream);
+  if (!options.http && !options.tcp) {
+    throw usage_error("nowhere to listen: --listen or --tcp-listen is needed");
+  }
+  if (!options.http && !arguments.metrics_path.empty()) {
+    throw usage_error("--metrics-path is of the HTTP proxy: --listen is needed");
+  }
   for (const std::string &text : arguments.plugins) {
     options.plugins.push_back(parse_plugin(text));
+  }
+  for (const std::string &text : arguments.services) {
+    options.services.push_back(parse_plugin(text));
   }
   for (const std::string &text : arguments.clusters) {
     const std::size_t equals = text.find('=');
@@ -58,18 +84,22 @@ proxy_options to_options(const serve_arguments &arguments) {
 }  // namespace
 
 int main(int argc, char **argv) {
-  CLI::App app("Runs Proxy-Wasm plugins, in a small HTTP proxy or by a scenario, with libproxywasm.",
+  CLI::App app("Runs Proxy-Wasm plugins, in a small HTTP and TCP proxy or by a scenario, with libproxywasm.",
                "proxywasm-example");
   app.set_version_flag("--version", std::string("proxywasm-example with libproxywasm ") + proxywasm_version());
   app.require_subcommand(1);
 
   serve_arguments arguments;
-  CLI::App *serve_command = app.add_subcommand("serve", "Runs an HTTP/1.1 reverse proxy until SIGTERM or SIGINT.");
-  serve_command
-      ->add_option("--listen", arguments.listen, "Where clients connect, HOST:PORT. Port 0: any; it is printed.")
-      ->required();
-  serve_command->add_option("--upstream", arguments.upstream, "Where requests go, HOST:PORT.")->required();
+  CLI::App *serve_command =
+      app.add_subcommand("serve", "Runs a reverse proxy, for HTTP/1.1, TCP or both, until SIGTERM or SIGINT.");
+  serve_command->add_option("--listen", arguments.listen,
+                            "Where HTTP clients connect, HOST:PORT. Port 0: any; it is printed.");
+  serve_command->add_option("--upstream", arguments.upstream, "Where requests go, HOST:PORT.");
+  serve_command->add_option("--tcp-listen", arguments.tcp_listen,
+                            "Where TCP clients connect, HOST:PORT. Port 0: any; it is printed.");
+  serve_command->add_option("--tcp-upstream", arguments.tcp_upstream, "Where their connections go, HOST:PORT.");
   serve_command->add_option("--plugin", arguments.plugins, plugin_help)->allow_extra_args(false);
+  serve_command->add_option("--service", arguments.services, service_help)->allow_extra_args(false);
   serve_command
       ->add_option("--cluster", arguments.clusters,
                    "What plugins may call: NAME=HOST:PORT. May be given more than once.")
@@ -80,12 +110,14 @@ int main(int argc, char **argv) {
                             "Path that answers with the plugins' metrics, for Prometheus. Default: none.");
   serve_command->add_option("--log-level", arguments.log_level,
                             "Lowest level written to stderr: trace, debug, info, warn, error, critical. Default info.");
-  serve_command->add_option("--pause-timeout-ms", arguments.pause_timeout_ms,
-                            "How long a plugin may pause a request or response; then 504. Default 30000.");
+  serve_command->add_option(
+      "--pause-timeout-ms", arguments.pause_timeout_ms,
+      "How long a plugin may pause a request or response, then 504; or a TCP connection, then it is "
+      "closed. Default 30000.");
   serve_command->add_option("--idle-timeout-ms", arguments.idle_timeout_ms,
                             "How long a connection may be without a sign of life. Default 60000.");
   serve_command->add_option("--stop-timeout-ms", arguments.stop_timeout_ms,
-                            "How long exchanges may go on after SIGTERM. Default 5000.");
+                            "How long exchanges and TCP connections may go on after SIGTERM. Default 5000.");
 
   std::string scenario;
   CLI::App *run_command =

@@ -51,6 +51,14 @@ void set_option(plugin_options &plugin, const std::string &key, std::string_view
     plugin.configuration = read_file(std::string(value));
   } else if (key == "vm_config") {
     plugin.vm_configuration = value;
+  } else if (key == "env") {
+    const std::size_t colon = value.find(':');
+    if (colon == std::string_view::npos || colon == 0) {
+      throw usage_error("env is not NAME:VALUE: " + std::string(value));
+    }
+    plugin.environment.emplace_back(value.substr(0, colon), value.substr(colon + 1));
+  } else if (key == "allow") {
+    plugin.allow.emplace_back(value);
   } else if (key == "policy") {
     plugin.policy = parse_policy(std::string(value));
   } else if (key == "deadline_ms") {

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -63,11 +64,19 @@ proxywasm::plugin load_plugin(const proxywasm::engine &engine, const plugin_opti
 // "not_wasm: BAD_MODULE: ...": one line, without the backtrace that may follow. `who` may be empty.
 std::string error_line(const std::string &who, const proxywasm::error &error);
 
-struct proxy_options {
+// Where clients of one kind come in, and where what they say goes.
+struct route {
   endpoint listen;
   endpoint upstream;
+};
+
+// HTTP, TCP or both.
+struct proxy_options {
+  std::optional<route> http;
+  std::optional<route> tcp;
   std::map<std::string, endpoint, std::less<>> clusters;
   std::vector<plugin_options> plugins;
+  std::vector<plugin_options> services;  // plugins that are in no chain
   unsigned threads = 1;
   std::string metrics_path;
   proxywasm::log_level log_level = proxywasm::log_level::info;

@@ -2,6 +2,7 @@
 #include "properties.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 
 namespace {
@@ -56,7 +57,7 @@ bool headers_property(std::string &value, const header_map *fields, std::string_
   return put_header(value, fields, name);
 }
 
-bool request_property(const exchange_facts &facts, std::string_view name, std::string_view rest, std::string &value) {
+bool request_property(const stream_facts &facts, std::string_view name, std::string_view rest, std::string &value) {
   const header_map *headers = facts.request_headers;
   const std::string_view path = field(headers, ":path");
   const std::size_t question = path.find('?');
@@ -64,10 +65,11 @@ bool request_property(const exchange_facts &facts, std::string_view name, std::s
   if (!rest.empty()) return false;
   if (name == "path") return put_if(value, path);
   if (name == "url_path") return put_if(value, path.substr(0, question));
-  if (name == "query") return put(value, question == path.npos ? std::string_view() : path.substr(question + 1));
+  if (name == "query")
+    return headers != nullptr && put(value, question == path.npos ? std::string_view() : path.substr(question + 1));
   if (name == "host") return put_if(value, field(headers, ":authority"));
   if (name == "method") return put_if(value, field(headers, ":method"));
-  if (name == "scheme") return put(value, facts.scheme);
+  if (name == "scheme") return headers != nullptr && put(value, facts.scheme);
   if (name == "protocol") return put_if(value, facts.protocol);
   if (name == "id") return put_if(value, field(headers, "x-request-id"));
   if (name == "referer") return put_if(value, field(headers, "referer"));
@@ -78,7 +80,7 @@ bool request_property(const exchange_facts &facts, std::string_view name, std::s
   return false;
 }
 
-bool response_property(const exchange_facts &facts, std::string_view name, std::string_view rest, std::string &value) {
+bool response_property(const stream_facts &facts, std::string_view name, std::string_view rest, std::string &value) {
   if (facts.response_headers == nullptr) {
     return false;
   }
@@ -91,6 +93,11 @@ bool response_property(const exchange_facts &facts, std::string_view name, std::
 }
 
 }  // namespace
+
+std::uint64_t now_realtime_ns() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
 
 std::string encode_integer(std::uint64_t number) {
   std::string bytes(8, '\0');
@@ -117,7 +124,7 @@ std::string encode_map(const header_map &fields) {
   return out;
 }
 
-bool find_property(const exchange_facts &facts, std::string_view path, std::string &value) {
+bool find_property(const stream_facts &facts, std::string_view path, std::string &value) {
   const std::size_t first = path.find('\0');
   const std::string_view root = path.substr(0, first);
   if (first == std::string_view::npos) {

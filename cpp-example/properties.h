@@ -9,8 +9,8 @@
 
 #include "header_map.h"
 
-// What properties of an HTTP exchange are made of.
-struct exchange_facts {
+// What properties of a stream are made of; a TCP connection has no headers.
+struct stream_facts {
   const header_map *request_headers = nullptr;
   const header_map *response_headers = nullptr;  // null as long as there is no response
   std::string_view protocol;                     // "HTTP/1.1"
@@ -26,7 +26,10 @@ struct exchange_facts {
 };
 
 // Looks up a path whose segments are joined by NUL, such as "request\0headers\0host". False when there is none.
-bool find_property(const exchange_facts &facts, std::string_view path, std::string &value);
+bool find_property(const stream_facts &facts, std::string_view path, std::string &value);
+
+// The system clock: nanoseconds since 1970.
+std::uint64_t now_realtime_ns();
 
 // An integer, a duration or a timestamp as plugins read it: 8 bytes, little endian.
 std::string encode_integer(std::uint64_t number);

@@ -27,12 +27,12 @@ class thread_pool {
   thread_pool &operator=(const thread_pool &) = delete;
 
   // A worker belongs to the thread that makes it, so each thread makes its own loop.
-  void add(const proxy_options &options, const proxywasm::engine &engine, const std::vector<proxywasm::plugin> &plugins,
-           const endpoint &address) {
-    threads_.emplace_back([this, &options, &engine, &plugins, address] {
+  void add(const proxy_options &options, const proxywasm::engine &engine, const plugin_set &plugins,
+           const listen_addresses &addresses) {
+    threads_.emplace_back([this, &options, &engine, &plugins, addresses] {
       try {
         event_loop loop(options, engine, plugins);
-        loop.listen(address);
+        (void)loop.listen(addresses);
         enter(&loop);
         loop.run();
         leave(&loop);
@@ -81,6 +81,18 @@ struct stop_all {
   thread_pool &others;
 };
 
+std::vector<proxywasm::plugin> load_plugins(const proxywasm::engine &engine, const std::vector<plugin_options> &all) {
+  std::vector<proxywasm::plugin> plugins;
+  for (const plugin_options &one : all) {
+    try {
+      plugins.push_back(load_plugin(engine, one));
+    } catch (const proxywasm::error &error) {
+      throw usage_error(error_line(one.name, error));
+    }
+  }
+  return plugins;
+}
+
 void on_signal(evutil_socket_t, short, void *data) {
   auto *all = static_cast<stop_all *>(data);
   all->first.stop();
@@ -96,29 +108,26 @@ int serve(const proxy_options &options) {
     throw usage_error("libevent cannot use threads");
   }
   const proxywasm::engine engine;
-  std::vector<proxywasm::plugin> plugins;
-  for (const plugin_options &one : options.plugins) {
-    try {
-      plugins.push_back(load_plugin(engine, one));
-    } catch (const proxywasm::error &error) {
-      throw usage_error(error_line(one.name, error));
-    }
-  }
+  const plugin_set plugins{load_plugins(engine, options.plugins), load_plugins(engine, options.services)};
   // Without it no plugin would ever be interrupted.
   engine.start_ticker();
 
   event_loop first(options, engine, plugins);
-  const endpoint address = first.listen(options.listen);
+  listen_addresses wanted;
+  if (options.http) wanted.http = options.http->listen;
+  if (options.tcp) wanted.tcp = options.tcp->listen;
+  const listen_addresses bound = first.listen(wanted);
   thread_pool others;
   for (unsigned i = 1; i < options.threads; ++i) {
-    others.add(options, engine, plugins, address);
+    others.add(options, engine, plugins, bound);
   }
   stop_all all{first, others};
   const event_ptr on_term(event_new(first.base(), SIGTERM, EV_SIGNAL | EV_PERSIST, on_signal, &all));
   const event_ptr on_int(event_new(first.base(), SIGINT, EV_SIGNAL | EV_PERSIST, on_signal, &all));
   event_add(on_term.get(), nullptr);
   event_add(on_int.get(), nullptr);
-  std::printf("listening on %s\n", address.text.c_str());
+  if (bound.http) std::printf("listening on %s\n", bound.http->text.c_str());
+  if (bound.tcp) std::printf("listening on %s (tcp)\n", bound.tcp->text.c_str());
   std::fflush(stdout);
   first.run();
   return 0;

@@ -219,8 +219,8 @@ bool scenario_stream::find_property(std::string_view path, std::string &value) c
       return true;
     }
   }
-  exchange_facts facts;
-  facts.request_headers = &request_.headers;
+  stream_facts facts;
+  facts.request_headers = script_.kind == proxywasm::stream_kind::http ? &request_.headers : nullptr;
   facts.response_headers = response_.shown ? &response_.headers : nullptr;
   facts.protocol = script_.kind == proxywasm::stream_kind::http ? "HTTP/1.1" : "";
   facts.start_ns = start_ns_;

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <new>
 
 bufferevent_ptr make_socket(event_base *base, evutil_socket_t socket, bufferevent_data_cb on_data,
@@ -38,4 +39,9 @@ void discard(evbuffer *buffer) { (void)evbuffer_drain(buffer, evbuffer_get_lengt
 
 timeval to_timeval(std::chrono::milliseconds time) {
   return {static_cast<time_t>(time.count() / 1000), static_cast<suseconds_t>(time.count() % 1000 * 1000)};
+}
+
+std::chrono::milliseconds time_left(std::chrono::steady_clock::time_point since, std::chrono::milliseconds limit) {
+  const auto gone = std::chrono::steady_clock::now() - since;
+  return std::max(limit - std::chrono::duration_cast<std::chrono::milliseconds>(gone), std::chrono::milliseconds(0));
 }

@@ -42,3 +42,5 @@ void end_writing(bufferevent *socket);
 void discard(evbuffer *buffer);
 
 timeval to_timeval(std::chrono::milliseconds time);
+// What is left of `limit`, at least 0.
+std::chrono::milliseconds time_left(std::chrono::steady_clock::time_point since, std::chrono::milliseconds limit);
