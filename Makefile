@@ -95,6 +95,11 @@ filters: ## the example filters, into build/filters
 	@echo "filters: examples/filters"
 	@$(MAKE) --no-print-directory -C examples/filters
 
+.PHONY: guests
+guests: ## the guests of the conformance kit, into build/guests
+	@echo "guests: tests/guests"
+	@$(MAKE) --no-print-directory -C tests/guests
+
 .PHONY: example
 example: stage ## the example proxy, build/cpp-example/proxywasm-example
 	@echo "example: cpp-example"
@@ -138,3 +143,4 @@ stage: build
 clean: ## removes what the targets above made; keeps build/tools
 	rm -rf target build/stage build/tests-c build/tests-c.log build/install-test build/cpp-example build/cpp-example.log
 	@$(MAKE) --no-print-directory -C examples/filters clean
+	@$(MAKE) --no-print-directory -C tests/guests clean
