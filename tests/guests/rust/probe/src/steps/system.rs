@@ -12,7 +12,6 @@ use serde_json::Value;
 
 use super::args::Args;
 use super::{asks, does, Act};
-use crate::report;
 use crate::state;
 
 pub fn parse(op: &str, args: &mut Args) -> Result<Option<Act>, String> {
@@ -98,6 +97,7 @@ fn recurse(depth: u32, deepest: &AtomicU32) -> u32 {
 #[cfg(target_os = "wasi")]
 mod wasi {
     use super::*;
+    use crate::report;
 
     #[link(wasm_import_module = "wasi_snapshot_preview1")]
     extern "C" {
