@@ -21,7 +21,7 @@ constexpr timeval drain_period = {0, 20'000};
 }  // namespace
 
 event_loop::event_loop(const proxy_options &options, const proxywasm::engine &engine, const plugin_set &plugins)
-    : options_(options), engine_(engine), base_(event_base_new()), callouts_(*this), host_(*this) {
+    : options_(options), engine_(engine), base_(event_base_new()), callouts_(*this), grpc_calls_(*this), host_(*this) {
   if (!base_) {
     throw std::bad_alloc();
   }

@@ -14,6 +14,7 @@
 
 #include "callouts.h"
 #include "client_socket.h"
+#include "grpc_calls.h"
 #include "proxy_host.h"
 
 using event_base_ptr = std::unique_ptr<event_base, libevent_deleter<event_base, event_base_free>>;
@@ -50,6 +51,7 @@ class event_loop {
   const proxywasm::worker &worker() const { return *worker_; }
   const proxywasm::chain &chain() const { return *chain_; }
   callouts &calls() { return callouts_; }
+  grpc_calls &grpc() { return grpc_calls_; }
   bool stopping() const { return stopping_; }
 
   // For the host's callbacks: what is to happen after the current call of the library.
@@ -77,6 +79,7 @@ class event_loop {
   event_ptr rearm_, timer_, wake_, stop_, drain_;
   std::vector<listener_ptr> listeners_;
   callouts callouts_;
+  grpc_calls grpc_calls_;
   proxy_host host_;
   // In the order in which they may be made; they end the other way round, streams before their worker.
   std::optional<proxywasm::worker> worker_;

@@ -14,7 +14,25 @@ proxywasm::status proxy_host::http_call(void *, proxywasm_token token, const pro
   return loop_.calls().start(token, request);
 }
 
-void proxy_host::cancel_call(proxywasm_token token) { loop_.calls().cancel(token); }
+proxywasm::status proxy_host::grpc_call(void *, proxywasm_token token, const proxywasm_grpc_request &request) {
+  return loop_.grpc().start(::grpc_call::kind::unary, token, request);
+}
+
+proxywasm::status proxy_host::grpc_stream(void *, proxywasm_token token, const proxywasm_grpc_request &request) {
+  return loop_.grpc().start(::grpc_call::kind::stream, token, request);
+}
+
+proxywasm::status proxy_host::grpc_send(proxywasm_token token, std::string_view message, bool end_of_stream) {
+  return loop_.grpc().send(token, message, end_of_stream);
+}
+
+proxywasm::status proxy_host::grpc_close(proxywasm_token token) { return loop_.grpc().close(token); }
+
+void proxy_host::cancel_call(proxywasm_token token) {
+  // Tokens are of one row, so only one of them has it.
+  loop_.calls().cancel(token);
+  loop_.grpc().cancel(token);
+}
 
 void proxy_host::timeout_changed() { loop_.rearm_timer(); }
 

@@ -118,6 +118,7 @@ group_clang_wasm() {
 
 group_example() {
     want libevent-dev /usr/include/event2/event.h
+    want libnghttp2-dev /usr/include/nghttp2/nghttp2.h
     want nlohmann-json3-dev /usr/include/nlohmann/json.hpp
     want libhttp-parser-dev /usr/include/http_parser.h
     want libcli11-dev /usr/include/CLI/CLI.hpp
