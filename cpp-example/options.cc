@@ -51,6 +51,8 @@ void set_option(plugin_options &plugin, const std::string &key, std::string_view
     plugin.configuration = read_file(std::string(value));
   } else if (key == "vm_config") {
     plugin.vm_configuration = value;
+  } else if (key == "vm_config_file") {
+    plugin.vm_configuration = read_file(std::string(value));
   } else if (key == "env") {
     const std::size_t colon = value.find(':');
     if (colon == std::string_view::npos || colon == 0) {

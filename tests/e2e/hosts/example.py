@@ -64,12 +64,11 @@ def plugin_text(plugin: Plugin, directory: Path, setup: Setup, index: int) -> st
         keys.append(("stop_iteration", "true"))
     keys += [("env", f"{name}:{value}") for name, value in plugin.environment]
     keys += [("allow", name) for name in plugin.capabilities]
-    if plugin.vm_configuration:
-        keys.append(("vm_config", plugin.vm_configuration))
-    if plugin.configuration:
-        path = directory / f"configuration-{index}"
-        path.write_bytes(plugin.configuration.encode("latin-1"))
-        keys.append(("config_file", str(path)))
+    for key, text in (("vm_config_file", plugin.vm_configuration), ("config_file", plugin.configuration)):
+        if text:
+            path = directory / f"{key}-{index}"
+            path.write_bytes(text.encode("latin-1"))
+            keys.append((key, str(path)))
     return ",".join([str(plugin.module), *(f"{key}={value}" for key, value in keys)])
 
 

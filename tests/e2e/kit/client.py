@@ -95,7 +95,7 @@ class Proxy:
         """
         pairs = [("x-case", case)]
         if bare is not None:
-            pairs.append(("x-bare", f"id: {case}; {bare}"))
+            pairs.append(("x-bare", f"id: {case}; {bare}".rstrip("; ")))
         if upstream is not None:
             pairs.append(("x-upstream", json.dumps(upstream)))
         if scripts is None:
