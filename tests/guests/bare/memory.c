@@ -73,11 +73,13 @@ bool memory_has(uint64_t address, uint64_t size)
 
 void memory_exhaust(void)
 {
-    const size_t size = 1 << 20;
+    const size_t size = 1 << 20, page = 1 << 12;
     for (;;) {
-        /* Written to, or it would cost the host nothing. */
-        memset(sure(malloc(size)), 0xBB, size);
-        /* Or the compiler would drop memory that nobody reads. */
-        __asm__ volatile("" ::: "memory");
+        /* Touched, or it would cost the host nothing; no more than that, so that its limit of time is not met
+         * first. */
+        volatile char *block = sure(malloc(size));
+        for (size_t at = 0; at < size; at += page) {
+            block[at] = 1;
+        }
     }
 }
