@@ -529,44 +529,42 @@ def http_call(path, timeout=5000):
 
 @case("an answer comes to the root context of the plugin, not to the context that called", envoy=AGREES)
 def test_answered_at_root(serve, path):
-    proxy = serve(bare(f"request_headers: {http_call(path)}"))
-    assert proxy.get(upstream={"delay_ms": 100}).status == 200
+    proxy = serve(bare())
+    reply = proxy.get(bare=f"request_headers: {http_call(path)}", upstream={"delay_ms": 100})
+    assert reply.status == 200
+    called = reply.reports.of("request_headers", op="proxy_http_call")[0]
+    assert called.result == 0
     book = proxy.server.book
     answer = book.wait(lambda: book.reports.of("http_call_response"))[0]
-    assert answer.context == book.reports.of("context_create")[0].context
-    called = book.reports.of("request_headers", op="proxy_http_call")[0]
-    assert (called.result, called.out) == (0, [answer.arguments[0]])
-    assert called.context != answer.context
+    assert answer.arguments[0] == called.out[0]
+    assert answer.context == book.reports.of("context_create", vm=called.vm)[0].context
+    assert answer.context != called.context
 
 
 @case("headers and body of an answer are there in its callback only", envoy=AGREES)
 def test_only_in_callback(serve, path):
     look = "proxy_get_header_map_pairs 6 @ @; proxy_get_buffer_bytes 4 0 100 @ @"
-    proxy = serve(bare(f"request_headers: {http_call(path)}; http_call_response: {look}; response_headers: {look}"))
-    assert proxy.get(upstream={"delay_ms": 100}).status == 200
-    book = proxy.server.book
-    headers, body = book.wait(lambda: book.reports.of("response_headers", op="proxy_get_buffer_bytes")) and (
-        book.reports.of("http_call_response", op=op)[0]
-        for op in ("proxy_get_header_map_pairs", "proxy_get_buffer_bytes")
-    )
+    proxy = serve(bare(f"http_call_response: {look}"))
+    script = f"request_headers: {http_call(path)}; response_headers: {look}"
+    later = proxy.get(bare=script, upstream={"delay_ms": 200}).reports
+    headers, body = proxy.server.book.reports.of("http_call_response")[1:]
     assert ":status" in headers.value
     assert body.value == "ok\n"
-    assert book.reports.of("response_headers", op="proxy_get_header_map_pairs")[0].out == [0, 0]
-    assert book.reports.result("response_headers", "proxy_get_buffer_bytes") == 1
+    assert later.of("response_headers", op="proxy_get_header_map_pairs")[0].out == [0, 0]
+    assert later.result("response_headers", "proxy_get_buffer_bytes") == 1
 
 
 @case("headers and body of an answer cannot be changed", envoy=AGREES)
 def test_read_only(serve, path):
     change = "proxy_add_header_map_value 6 'x-a' '1'; proxy_set_buffer_bytes 4 0 0 'more'"
-    proxy = serve(bare(f"request_headers: {http_call(path)}; http_call_response: {change}"))
-    assert proxy.get(upstream={"delay_ms": 100}).status == 200
-    book = proxy.server.book
-    assert book.wait(lambda: len(found := book.reports.results("http_call_response")) == 2 and found) == [2, 2]
+    proxy = serve(bare(f"http_call_response: {change}"))
+    assert proxy.get(bare=f"request_headers: {http_call(path)}", upstream={"delay_ms": 200}).reports
+    assert proxy.server.book.reports.results("http_call_response") == [2, 2]
 
 
 @case("a call with a header map that is malformed is BadArgument, and makes no call", envoy=AGREES)
 @pytest.mark.parametrize("headers", ["''", "'%01%00%00%00'", "'%ff%ff%ff%ff'"], ids=["none", "short", "huge"])
 def test_malformed_headers(serve, headers):
-    proxy = serve(bare(f"request_headers: proxy_http_call 'upstream' {headers} '' '' 5000 @"))
-    assert proxy.get().status == 200
-    assert proxy.server.book.reports.result("request_headers", "proxy_http_call") == 2
+    reply = serve(bare(), shared=True).get(bare=f"request_headers: proxy_http_call 'upstream' {headers} '' '' 5000 @")
+    assert reply.status == 200
+    assert reply.reports.result("request_headers", "proxy_http_call") == 2
