@@ -75,28 +75,30 @@ void grpc_call::on_fields(const header_map &fields, bool end) {
     // There is nothing between headers and trailers.
     return end ? on_trailers(fields) : finish(grpc_status::internal, "headers in the middle of an answer");
   }
-  has_headers_ = true;
-  const bool trailers_only = end && fields.find("grpc-status") != nullptr;
-  if (kind_ == kind::stream) {
-    // An answer without a body has trailers only, which are not told twice.
-    const std::vector<proxywasm_pair> pairs = end ? std::vector<proxywasm_pair>() : to_pairs(fields);
-    (void)loop_.worker().grpc_initial_metadata(token_, {pairs.data(), pairs.size()});
-    if (over_) {
-      return;
-    }
+  if (end && fields.find("grpc-status") != nullptr) {
+    return on_trailers(fields);  // and nothing else, whatever the HTTP status
   }
   const std::string *status = fields.find(":status");
-  if (!trailers_only && (status == nullptr || *status != "200")) {
+  if (status == nullptr || *status != "200") {
     return finish(from_http_status(status == nullptr ? "" : *status),
                   "HTTP status " + (status == nullptr ? "none" : *status));
   }
-  if (!trailers_only && !is_grpc(fields)) {
+  if (!is_grpc(fields)) {
     return finish(grpc_status::unknown, "the answer is not gRPC");
+  }
+  if (end) {
+    return on_end();
   }
   const std::string *encoding = fields.find("grpc-encoding");
   is_compressed_ = encoding != nullptr && *encoding != "identity";
-  if (end) {
-    on_trailers(fields);
+  tell_initial_metadata(fields);
+}
+
+void grpc_call::tell_initial_metadata(const header_map &fields) {
+  has_headers_ = true;
+  if (kind_ == kind::stream) {
+    const std::vector<proxywasm_pair> pairs = to_pairs(fields);
+    (void)loop_.worker().grpc_initial_metadata(token_, {pairs.data(), pairs.size()});
   }
 }
 
@@ -191,6 +193,10 @@ void grpc_call::finish(grpc_status status, const std::string &message, const hea
       (void)worker.grpc_close(token_, static_cast<std::uint32_t>(grpc_status::internal), "the answer has no message");
     }
     return;
+  }
+  // A stream has both kinds of metadata before its end, as in Envoy; there may be nothing in them.
+  if (!has_headers_) {
+    tell_initial_metadata({});
   }
   if (kind_ == kind::stream) {
     const std::vector<proxywasm_pair> pairs = to_pairs(trailers);

@@ -45,6 +45,7 @@ class grpc_call final : public std::enable_shared_from_this<grpc_call>, private 
   void on_lost(const std::string &why) override;
   static void on_timer(evutil_socket_t, short, void *self);
 
+  void tell_initial_metadata(const header_map &fields);
   void on_message(std::string message);
   void on_trailers(const header_map &fields);
   // Lets go of the stream and the timer.

@@ -2,8 +2,10 @@
 #include "grpc_calls.h"
 
 #include <algorithm>
+#include <iterator>
 #include <optional>
 
+#include "base64.h"
 #include "event_loop.h"
 
 using proxywasm::status;
@@ -23,9 +25,10 @@ bool is_reserved(std::string_view name) {
   return name.empty() || name.front() == ':' || std::find(std::begin(names), std::end(names), name) != std::end(names);
 }
 
+// Binary values are encoded here, and not decoded when they come, as in Envoy.
 void add_metadata(header_map &fields, std::string_view name, std::string_view value) {
   const std::string key = to_lower(name);
-  const std::string text = ends_with(key, "-bin") ? to_binary_metadata(value) : std::string(value);
+  const std::string text = ends_with(key, "-bin") ? to_base64(value) : std::string(value);
   if (!is_reserved(key) && is_valid_field(key, text)) {
     fields.add(key, text);
   }

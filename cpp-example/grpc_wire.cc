@@ -6,8 +6,6 @@
 #include <algorithm>
 #include <charconv>
 
-#include "base64.h"
-
 grpc_deframer::event grpc_deframer::next(std::string_view &data) {
   while (prefix_size_ < prefix_length) {
     if (data.empty()) {
@@ -116,13 +114,4 @@ grpc_status from_http2_error(std::uint32_t error) {
     default:
       return grpc_status::unknown;
   }
-}
-
-std::string to_binary_metadata(std::string_view value) {
-  // Padding may be there or not, and is best left out.
-  std::string padded(value);
-  padded.resize((padded.size() + 3) / 4 * 4, '=');
-  std::string text = from_base64(padded) ? padded : to_base64(value);
-  text.erase(text.find_last_not_of('=') + 1);
-  return text;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What gRPC puts on top of HTTP/2: length-prefixed messages, statuses, timeouts, binary metadata.
+// What gRPC puts on top of HTTP/2: length-prefixed messages, statuses, timeouts.
 // https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 
 #pragma once
@@ -59,7 +59,3 @@ std::string to_grpc_timeout(std::uint32_t milliseconds);
 // The status of an answer that has none: by its HTTP status, or by the error of RST_STREAM.
 grpc_status from_http_status(std::string_view status);
 grpc_status from_http2_error(std::uint32_t error);
-
-// The value of a `-bin` header as it goes on the wire. Plugins hand over base64, which is what Envoy would send; anything else
-// could not be sent, and is encoded.
-std::string to_binary_metadata(std::string_view value);
