@@ -56,13 +56,18 @@ refuses() {
 to=(--listen 127.0.0.1:0 --upstream 127.0.0.1:1)
 refuses "no command"
 refuses "unknown option" serve --frob
+refuses "no listener" serve
 refuses "no upstream" serve --listen 127.0.0.1:0
+refuses "no TCP upstream" serve "${to[@]}" --tcp-listen 127.0.0.1:0
+refuses "metrics without HTTP" serve --tcp-listen 127.0.0.1:0 --tcp-upstream 127.0.0.1:1 --metrics-path /metrics
 refuses "bad address" serve --listen 127.0.0.1 --upstream 127.0.0.1:1
 refuses "bad cluster" serve "${to[@]}" --cluster nothing
 refuses "no such file" serve "${to[@]}" --plugin no-such-file.wasm
 refuses "not a module" serve "${to[@]}" --plugin "$here/test.sh"
 refuses "bad plugin key" serve "${to[@]}" --plugin "$filters/rust-add-headers.wasm,colour=red"
 refuses "bad plugin value" serve "${to[@]}" --plugin "$filters/rust-add-headers.wasm,deadline_ms=soon"
+refuses "bad environment" serve "${to[@]}" --plugin "$filters/rust-add-headers.wasm,env=NAME"
+refuses "bad service" serve "${to[@]}" --service no-such-file.wasm
 refuses "bad configuration" run "$here/CMakeLists.txt"
 for command in "" serve run; do
   # shellcheck disable=SC2086
@@ -97,15 +102,18 @@ wait "$proxy_pid"
 check "exit code after SIGTERM" "0" "$?"
 proxy_pid=
 
-# A plugin made for these tests, where there is a compiler for it.
-behave=()
-for clang in clang clang-14; do
-  if [ ${#behave[@]} -eq 0 ] && "$clang" --target=wasm32 -O2 -nostdlib -Wl,--no-entry -Wl,--allow-undefined \
-    -o "$results.wasm" "$here/test/behave.c" 2>/dev/null; then
-    behave=("$results.wasm")
-  fi
-done
-python3 "$here/test/serve.py" "$program" "$filters" "$port" "${behave[@]}" | tee -a "$results"
+# Plugins made for these tests, where there is a compiler for them.
+guest() {
+  local clang
+  for clang in clang clang-14; do
+    "$clang" --target=wasm32 -O2 -nostdlib -Wl,--no-entry -Wl,--allow-undefined \
+      -o "$results.$1.wasm" "$here/test/$1.c" 2>/dev/null && echo "$results.$1.wasm" && return
+  done
+}
+# shellcheck disable=SC2046
+python3 "$here/test/serve.py" "$program" "$filters" "$port" $(guest behave) | tee -a "$results"
+# shellcheck disable=SC2046
+python3 "$here/test/serve_tcp.py" "$program" "$filters" "$port" $(guest behave_tcp) | tee -a "$results"
 
 passed=$(grep -c '^ok ' "$results")
 failed=$(grep -c '^FAIL ' "$results")

@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A plugin for the tests: does to each stream what its request header `x-do` says. On the bare ABI, without a C library:
- *
- *     clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry -Wl,--allow-undefined -o behave.wasm behave.c
+ * A plugin for the tests: does to each HTTP stream what its request header `x-do` says. On the bare ABI.
  */
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#define EXPORT(name) __attribute__((export_name(#name)))
-#define IMPORT(name) __attribute__((import_module("env"), import_name(#name)))
+#include "guest.h"
 
 IMPORT(proxy_get_header_map_value) uint32_t get_header(uint32_t, const char *, size_t, char **, size_t *);
 IMPORT(proxy_add_header_map_value) uint32_t add_header(uint32_t, const char *, size_t, const char *, size_t);
@@ -27,16 +20,6 @@ IMPORT(proxy_set_tick_period_milliseconds) uint32_t set_tick_period(uint32_t);
 enum { REQUEST_HEADERS = 0, RESPONSE_HEADERS = 2, RESPONSE_TRAILERS = 3, RESPONSE_BODY = 1 };
 enum { GO_ON = 0, PAUSE = 1 };
 
-/* What the host is given memory for is small and short-lived, so a ring is enough. */
-static char arena[1 << 16];
-EXPORT(malloc) void *guest_malloc(size_t size) {
-  static size_t used;
-  if (used + size > sizeof arena) used = 0;
-  void *place = arena + used;
-  used += (size + 7) & ~(size_t)7;
-  return place;
-}
-
 static struct slot {
   uint32_t context;
   char what[32];
@@ -49,17 +32,7 @@ static struct slot *slot_of(uint32_t context) {
   return &slots[0];
 }
 
-static size_t length(const char *text) {
-  size_t size = 0;
-  while (text[size]) ++size;
-  return size;
-}
-
-static bool told(uint32_t context, const char *what) {
-  const char *has = slot_of(context)->what;
-  while (*has && *has == *what) ++has, ++what;
-  return *has == *what;
-}
+static bool told(uint32_t context, const char *what) { return equal(slot_of(context)->what, what); }
 
 static void set(uint32_t map, const char *name, const char *value) {
   replace_header(map, name, length(name), value, length(value));

@@ -3,55 +3,22 @@
 
 BEHAVE is behave.c compiled; without it the tests that need it are left out.
 """
+
 import json
 import signal
 import socket
-import subprocess
 import sys
 import time
+
+import harness
+from harness import expect, read_all
 
 program, filters, upstream = sys.argv[1], sys.argv[2], sys.argv[3]
 behave = sys.argv[4] if len(sys.argv) > 4 else None
 
 
-class Proxy:
-    def __init__(self, *arguments, to=None):
-        command = [program, "serve", "--listen", "127.0.0.1:0", "--upstream", f"127.0.0.1:{to or upstream}", *arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
-
-    def exchange(self, data):
-        """Sends bytes and reads until the proxy closes."""
-        with self.connect() as client:
-            client.sendall(data)
-            return read_all(client)
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(timeout=15)
-        return code, self.process.stderr.read()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.stop()
-
-
-def read_all(client):
-    data = b""
-    try:
-        while True:
-            piece = client.recv(65536)
-            if not piece:
-                return data
-            data += piece
-    except (ConnectionResetError, socket.timeout):
-        return data + b"<reset>"
+def Proxy(*arguments, to=None):
+    return harness.Proxy(program, "--listen", "127.0.0.1:0", "--upstream", f"127.0.0.1:{to or upstream}", *arguments)
 
 
 def request(path="/", method="GET", headers="", body=b"", close=True):
@@ -69,7 +36,7 @@ def body_of(response):
         size, body = body.split(b"\r\n", 1)
         if int(size, 16) == 0:
             return whole
-        whole, body = whole + body[:int(size, 16)], body[int(size, 16) + 2:]
+        whole, body = whole + body[: int(size, 16)], body[int(size, 16) + 2 :]
 
 
 def told(response):
@@ -81,28 +48,29 @@ def header(response, name):
     return [line.split(":", 1)[1].strip() for line in head.split("\r\n")[1:] if line.split(":")[0] == name]
 
 
-def expect(condition, *what):
-    if not condition:
-        raise AssertionError(" ".join(repr(one) for one in what))
-
-
 def plugin(name, options=""):
     return ["--plugin", f"{filters}/{name}.wasm{options}"]
 
 
 # ---- Tests ------------------------------------------------------------------------------------------------------------
 
+
 def chunked_request_with_trailers():
     with Proxy(*plugin("rust-add-headers")) as proxy:
-        answer = told(proxy.exchange(request("/", "POST", "transfer-encoding: chunked\r\n",
-                                             b"3\r\nabc\r\n2\r\nde\r\n0\r\nx-sum: 5\r\n\r\n")))
+        answer = told(
+            proxy.exchange(
+                request("/", "POST", "transfer-encoding: chunked\r\n", b"3\r\nabc\r\n2\r\nde\r\n0\r\nx-sum: 5\r\n\r\n")
+            )
+        )
         expect(answer["body"] == "abcde" and answer["trailers"] == [["x-sum", "5"]], answer)
 
 
 def response_trailers_and_framings():
     with Proxy(*plugin("c-body-upper")) as proxy:
         answer = proxy.exchange(request("/trailers"))
-        expect(header(answer, "transfer-encoding") == ["chunked"] and answer.endswith(b"\r\n0\r\nx-sum: 5\r\n\r\n"), answer)
+        expect(
+            header(answer, "transfer-encoding") == ["chunked"] and answer.endswith(b"\r\n0\r\nx-sum: 5\r\n\r\n"), answer
+        )
         expect(b"ABC" in answer and b"DE" in answer, answer)
         answer = proxy.exchange(request("/until-close"))
         expect(b"NO LENGTH" in answer and header(answer, "transfer-encoding") == ["chunked"], answer)
@@ -114,7 +82,9 @@ def response_trailers_and_framings():
 
 def no_body_where_there_is_none():
     with Proxy(*plugin("c-body-upper")) as proxy:
-        data = request("/x", "HEAD", close=False) + request("/empty", close=False) + request("/not-modified", close=False)
+        data = (
+            request("/x", "HEAD", close=False) + request("/empty", close=False) + request("/not-modified", close=False)
+        )
         answer = proxy.exchange(data + request("/last"))
         heads = answer.split(b"HTTP/1.1 ")[1:]
         expect([one[:3] for one in heads] == [b"200", b"204", b"304", b"200"], answer)
@@ -172,8 +142,11 @@ def no_smuggling():
         expect(answer.startswith(b"HTTP/1.1 502"), answer)
         answer = proxy.exchange(b"GET / HTTP/1.1\r\n\r\n")
         expect(answer.startswith(b"HTTP/1.1 400"), answer)
-        answer = told(proxy.exchange(b"GET http://b.test/p?q HTTP/1.1\r\nhost: a.test\r\nconnection: close, x-hop\r\n"
-                                     b"x-hop: 1\r\n\r\n"))
+        answer = told(
+            proxy.exchange(
+                b"GET http://b.test/p?q HTTP/1.1\r\nhost: a.test\r\nconnection: close, x-hop\r\nx-hop: 1\r\n\r\n"
+            )
+        )
         names = [name for name, _ in answer["headers"]]
         expect(["host", "b.test"] in answer["headers"] and answer["path"] == "/p?q" and "x-hop" not in names, answer)
 
@@ -195,8 +168,14 @@ def failing_upstreams():
 
 def callouts_and_pauses():
     config = ',config={"cluster":"auth","path":"/check","timeout_ms":700}'
-    arguments = [*plugin("rust-auth-callout", config), *plugin("rust-add-headers"), "--cluster",
-                 f"auth=127.0.0.1:{upstream}", "--pause-timeout-ms", "300"]
+    arguments = [
+        *plugin("rust-auth-callout", config),
+        *plugin("rust-add-headers"),
+        "--cluster",
+        f"auth=127.0.0.1:{upstream}",
+        "--pause-timeout-ms",
+        "300",
+    ]
     with Proxy(*arguments) as proxy:
         good = "authorization: good\r\n"
         answer = told(proxy.exchange(request("/", "POST", good + "content-length: 3\r\n", b"abc")))
@@ -225,10 +204,17 @@ def callouts_and_pauses():
 
 
 def clients_that_go_away():
-    with Proxy(*plugin("rust-add-headers"), *plugin("rust-rewrite-json", ',config={"request":{"set":{"a":1}}}')) as proxy:
-        partial = [b"GET / HT", request("/", "POST", "content-length: 100\r\n", b"abc"), request("/hang"),
-                   request("/", "POST", "transfer-encoding: chunked\r\n", b"5\r\nabc"), request("/big/50000000"),
-                   request("/", "POST", "content-type: application/json\r\ncontent-length: 100\r\n", b"{")]
+    with Proxy(
+        *plugin("rust-add-headers"), *plugin("rust-rewrite-json", ',config={"request":{"set":{"a":1}}}')
+    ) as proxy:
+        partial = [
+            b"GET / HT",
+            request("/", "POST", "content-length: 100\r\n", b"abc"),
+            request("/hang"),
+            request("/", "POST", "transfer-encoding: chunked\r\n", b"5\r\nabc"),
+            request("/big/50000000"),
+            request("/", "POST", "content-type: application/json\r\ncontent-length: 100\r\n", b"{"),
+        ]
         for data in partial * 5:
             with proxy.connect() as client:
                 client.sendall(data)
@@ -241,7 +227,9 @@ def clients_that_go_away():
 def rewritten_bodies():
     config = ',config={"request":{"set":{"a":1}},"response":{"remove":["headers","trailers"]}}'
     with Proxy(*plugin("rust-rewrite-json", config)) as proxy:
-        answer = proxy.exchange(request("/", "POST", "content-type: application/json\r\ncontent-length: 8\r\n", b'{"b": 2}'))
+        answer = proxy.exchange(
+            request("/", "POST", "content-type: application/json\r\ncontent-length: 8\r\n", b'{"b": 2}')
+        )
         expect("headers" not in told(answer) and told(answer)["body"] == '{"b":2,"a":1}', answer)
 
 
@@ -249,8 +237,11 @@ def held_bodies_have_a_limit():
     config = ',max_body=1000,config={"request":{"set":{"a":1}}}'
     with Proxy(*plugin("rust-rewrite-json", config)) as proxy:
         body = b'{"b": "' + b"x" * 200000 + b'"}'
-        answer = proxy.exchange(request("/", "POST", f"content-type: application/json\r\ncontent-length: {len(body)}\r\n",
-                                        body, close=False))
+        answer = proxy.exchange(
+            request(
+                "/", "POST", f"content-type: application/json\r\ncontent-length: {len(body)}\r\n", body, close=False
+            )
+        )
         expect(answer.startswith(b"HTTP/1.1 413"), answer)
 
 
@@ -258,8 +249,7 @@ def back_pressure():
     with Proxy(*plugin("rust-add-headers")) as proxy, proxy.connect() as client:
         client.sendall(request("/big/300000000"))
         time.sleep(1)  # nothing is read: the proxy must not collect 300 MB
-        with open(f"/proc/{proxy.process.pid}/status", encoding="ascii") as status:
-            resident = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+        resident = proxy.resident_kb()
         expect(resident < 200_000, resident)
         size = 0
         while piece := client.recv(1 << 20):
@@ -383,24 +373,59 @@ def odd_changes():
         expect(answer.endswith(b"\r\n0\r\nx-end: 1\r\n\r\n"), answer)
         for what in ("grow", "shrink"):  # with a content-length that is wrong then
             answer = proxy.exchange(do(what))
-            right = status_of(answer) == 200 and header(answer, "content-length") == [str(len(body_of(answer)))] \
-                if not answer.endswith(b"<reset>") and status_of(answer) else True
+            right = (
+                status_of(answer) == 200 and header(answer, "content-length") == [str(len(body_of(answer)))]
+                if not answer.endswith(b"<reset>") and status_of(answer)
+                else True
+            )
             expect(right, what, answer)
 
 
-TESTS = [chunked_request_with_trailers, response_trailers_and_framings, no_body_where_there_is_none, pipelining_keeps_order,
-         expect_continue, no_continue_for_a_refused_request, no_smuggling, failing_upstreams, callouts_and_pauses,
-         clients_that_go_away, rewritten_bodies, held_bodies_have_a_limit, back_pressure, metrics, threads_share_data,
-         graceful_stop]
+def denied_capabilities():
+    callbacks = [
+        "proxy_on_context_create",
+        "proxy_on_configure",
+        "proxy_on_request_headers",
+        "proxy_on_response_headers",
+    ]
+    hostcalls = ["proxy_get_header_map_value", "proxy_replace_header_map_value"]
+    allowed = "".join(f",allow={name}" for name in callbacks + hostcalls)
+    with Proxy("--plugin", behave + allowed) as proxy:
+        answer = proxy.exchange(do("local-request"))  # of proxy_send_local_response nothing comes
+        expect(status_of(answer) == 200 and header(answer, "x-behave") == ["seen"], answer)
+        expect(status_of(proxy.exchange(do("trap-log"))) == 200)  # proxy_on_log is not called
+        code, errors = proxy.stop()
+        expect(code == 0 and "trap" not in errors, errors)
+
+
+TESTS = [
+    chunked_request_with_trailers,
+    response_trailers_and_framings,
+    no_body_where_there_is_none,
+    pipelining_keeps_order,
+    expect_continue,
+    no_continue_for_a_refused_request,
+    no_smuggling,
+    failing_upstreams,
+    callouts_and_pauses,
+    clients_that_go_away,
+    rewritten_bodies,
+    held_bodies_have_a_limit,
+    back_pressure,
+    metrics,
+    threads_share_data,
+    graceful_stop,
+]
 
 if behave:
-    TESTS += [local_responses_of_every_phase, pauses_of_every_phase, pauses_without_end, closed_streams, failing_plugins,
-              odd_changes]
+    TESTS += [
+        local_responses_of_every_phase,
+        pauses_of_every_phase,
+        pauses_without_end,
+        closed_streams,
+        failing_plugins,
+        odd_changes,
+        denied_capabilities,
+    ]
 
-for test in TESTS:
-    name = "serve: " + test.__name__.replace("_", " ")
-    try:
-        test()
-        print("ok   " + name, flush=True)
-    except Exception as error:  # a failure of any kind is a failed test, and the others shall run
-        print(f"FAIL {name}\n    {type(error).__name__}: {str(error)[:600]}", flush=True)
+harness.run("serve", TESTS)
