@@ -66,6 +66,7 @@ test-install: build ## programs built against nothing but an installed copy
 
 .PHONY: test-example
 test-example: ## the example proxy's own test
+	$(SETUP) conformance
 	@if [ -e cpp-example/test.sh ]; then \
 	    $(MAKE) --no-print-directory filters example && echo "test-example: cpp-example/test.sh" && cpp-example/test.sh; \
 	else echo "SKIPPED test-example: there is no cpp-example/test.sh"; fi

@@ -114,6 +114,17 @@ guest() {
 python3 "$here/test/serve.py" "$program" "$filters" "$port" $(guest behave) | tee -a "$results"
 # shellcheck disable=SC2046
 python3 "$here/test/serve_tcp.py" "$program" "$filters" "$port" $(guest behave_tcp) | tee -a "$results"
+# Python's h2 is in the venv of tools/setup.sh, group conformance.
+grpc_python=
+for python in "$here/../build/tools/venv/bin/python" python3; do
+  [ -z "$grpc_python" ] && "$python" -c 'import h2' 2>/dev/null && grpc_python=$python
+done
+grpc_plugin=$(guest behave_grpc)
+if [ -n "$grpc_python" ] && [ -n "$grpc_plugin" ]; then
+  "$grpc_python" "$here/test/serve_grpc.py" "$program" "$grpc_plugin" | tee -a "$results"
+else
+  echo "SKIPPED serve: gRPC: needs h2 for Python, and clang for wasm32"
+fi
 
 passed=$(grep -c '^ok ' "$results")
 failed=$(grep -c '^FAIL ' "$results")
