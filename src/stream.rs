@@ -336,12 +336,18 @@ impl Stream {
         }
     }
 
-    /// Answers the client in place of the upstream; the first answer counts.
+    /// Answers the client in place of the upstream. The first answer counts; one that passes the plugins can be replaced as an
+    /// answer of the upstream can.
     pub(crate) fn send_local_response(&self, response: &OwnedResponse) {
-        if self.kind == StreamKind::Tcp || self.closed.get() || self.done.get() || self.replied.get() != Replied::No {
+        let response_begun = self.way(Direction::Response).headers_seen.get();
+        let answered = match self.replied.get() {
+            Replied::No => false,
+            Replied::Request => !response_begun,
+            Replied::Response => true,
+        };
+        if self.kind == StreamKind::Tcp || self.is_over() || answered {
             return;
         }
-        let response_begun = self.way(Direction::Response).headers_seen.get();
         if self.way(Direction::Response).headers_passed.get() {
             return self.close(StreamType::HttpResponse);
         }
@@ -365,18 +371,18 @@ impl Stream {
         }
     }
 
-    /// Ends the stream with a status of the library's own; one that was answered already is closed.
+    /// Ends the stream with a status of the library's own; one whose response was replaced already is closed.
     pub(crate) fn fail(&self, status: u32, grpc_status: u32, details: &str) {
         match (self.kind, self.replied.get()) {
             (StreamKind::Tcp, _) => self.close(StreamType::Downstream),
-            (StreamKind::Http, Replied::No) => self.send_local_response(&OwnedResponse {
+            (StreamKind::Http, Replied::Response) => self.close(StreamType::HttpResponse),
+            (StreamKind::Http, _) => self.send_local_response(&OwnedResponse {
                 status,
                 grpc_status: Some(grpc_status),
                 details: details.as_bytes().to_vec(),
                 body: Vec::new(),
                 headers: PairList::new(),
             }),
-            (StreamKind::Http, _) => self.close(StreamType::HttpResponse),
         }
     }
 

@@ -783,6 +783,33 @@ fn a_local_response_may_replace_a_response_whose_headers_have_not_gone() {
 }
 
 #[test]
+fn a_local_response_may_replace_another_that_passes_the_plugins() {
+    let guest = Guest::new()
+        .on("request_headers", "(call $respond (i32.const 401)) (i32.const 0)")
+        .on("response_headers", "(call $respond (i32.const 502)) (i32.const 0)");
+    let setup = setup(guest);
+    let stream = setup.http(1);
+    stream.on_headers(Request, 0, true).unwrap();
+    let outcome = stream.on_headers(Response, 0, false).unwrap();
+    assert_eq!(told(&outcome), (Action::LocalResponse, false, false, false));
+    assert_eq!(local_responses(&setup.mock).iter().map(|(_, status, _)| *status).collect::<Vec<_>>(), [401, 502]);
+    // Which is not shown to them.
+    assert_eq!(stream.on_body(Response, &chunk("x"), true).unwrap().action, Action::LocalResponse);
+}
+
+#[test]
+fn a_local_response_after_the_headers_of_another_went_closes_the_stream() {
+    let guest = Guest::new()
+        .on("request_headers", "(call $respond (i32.const 401)) (i32.const 0)")
+        .on("response_body", "(call $respond (i32.const 502)) (i32.const 0)");
+    let setup = setup(guest);
+    let stream = setup.http(1);
+    stream.on_headers(Request, 0, true).unwrap();
+    stream.on_headers(Response, 0, false).unwrap();
+    assert_eq!(stream.on_body(Response, &chunk("x"), true).unwrap().action, Action::Close);
+}
+
+#[test]
 fn a_local_response_after_the_response_headers_went_closes_the_stream() {
     let guest =
         Guest::new().log("request_headers").on("response_body", "(call $respond (i32.const 502)) (i32.const 0)");
