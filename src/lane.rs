@@ -43,12 +43,29 @@ pub(crate) struct Lane {
     /// While a data callback runs: what the plugin sees. Otherwise: what is held back.
     pub(crate) body: RefCell<Body>,
     resume: Cell<bool>,
+    /// The callback that runs has asked to go on before it pauses.
+    early_resume: Cell<bool>,
 }
 
 impl Lane {
-    /// Notes that the pause shall end; false when there is none, or when that was noted already.
+    /// Notes that the pause shall end; false when there is none yet, or when that was noted already.
     pub(crate) fn request_resume(&self) -> bool {
-        self.flow.get() != Flow::Open && !self.resume.replace(true)
+        if self.flow.get() == Flow::Open {
+            self.early_resume.set(true);
+            return false;
+        }
+        !self.resume.replace(true)
+    }
+
+    /// A callback begins: what was asked for before it does not count.
+    pub(crate) fn begin_callback(&self) {
+        self.early_resume.set(false);
+    }
+
+    /// Stops the message; true when the callback that does has asked to go on, and so ends its own pause.
+    pub(crate) fn stop(&self, flow: Flow) -> bool {
+        self.flow.set(flow);
+        self.early_resume.take()
     }
 
     /// Whether the pause shall end now.

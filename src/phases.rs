@@ -214,6 +214,7 @@ impl<'a> Progress<'a> {
         if stream.is_failed_closed(index) && stream.fail_for_plugin() {
             return Turn::Stop;
         }
+        stream.lane(index, self.direction).begin_callback();
         match self.stopped() {
             true => Turn::Stop,
             false if stream.is_live(index) && stream.plugin(index).phases().has(phase) => Turn::Call,
@@ -287,9 +288,8 @@ impl<'a> Progress<'a> {
             match self.headers_flow(index, status) {
                 Flow::Open => lane.headers_passed.set(true),
                 flow => {
-                    lane.flow.set(flow);
                     lane.ended_by_headers.set(end);
-                    return;
+                    return self.stop(position, flow);
                 }
             }
         }
@@ -364,8 +364,16 @@ impl<'a> Progress<'a> {
         if collected || status <= data_status::STOP_AND_WATERMARK {
             held.append(&mut seen);
         }
-        lane.flow.set(Flow::Stopped { more: status != data_status::STOP_AND_WATERMARK });
+        self.stop(position, Flow::Stopped { more: status != data_status::STOP_AND_WATERMARK });
         self.hold(position, held, status == data_status::STOP_AND_BUFFER);
+    }
+
+    /// A callback has answered with a pause. One that has asked to go on as well gets what it asked for: the other reading would keep
+    /// the stream for ever.
+    fn stop(&self, position: usize, flow: Flow) {
+        if self.lane(position).stop(flow) {
+            self.stream.request_resume(self.index(position), self.direction);
+        }
     }
 
     /// Calls the data callback of a plugin; `None` when the stream has been stopped.
@@ -500,8 +508,8 @@ impl<'a> Progress<'a> {
             let held = std::mem::take(&mut *lane.body.borrow_mut());
             self.pass(position, held, false, true);
         } else {
-            lane.flow.set(Flow::Stopped { more: false });
             lane.trailers.set(Trailers::Seen);
+            self.stop(position, Flow::Stopped { more: false });
         }
     }
 

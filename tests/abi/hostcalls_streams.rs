@@ -38,6 +38,27 @@ fn continuing_a_paused_request_asks_the_host_to_resume_it() {
 }
 
 #[test]
+fn a_callback_that_continues_and_pauses_ends_its_own_pause() {
+    let script = script(&[
+        ("request_headers", "continue_stream 0\n return 1"),
+        ("request_body", "continue_stream 0\n return 1"),
+        ("response_headers", "continue_stream 0\n return 1"),
+    ]);
+    let setup = script.setup();
+    let stream = setup.http(1);
+    assert_eq!(stream.on_headers(Direction::Request, 1, false).unwrap().action, Action::Pause);
+    assert_eq!(setup.mock.take_events(), [RESUME_REQUEST]);
+    assert!(stream.resume(Direction::Request).unwrap().headers);
+    assert_eq!(stream.on_body(Direction::Request, &chunk("ab"), true).unwrap().action, Action::PauseAndBuffer);
+    assert_eq!(setup.mock.take_events(), [RESUME_REQUEST]);
+    let outcome = stream.resume(Direction::Request).unwrap();
+    assert!(outcome.end_of_stream && outcome.action == Action::Continue, "{outcome:?}");
+    // What the request's callbacks asked for is not for the response.
+    assert_eq!(stream.on_headers(Direction::Response, 1, true).unwrap().action, Action::Pause);
+    assert_eq!(setup.mock.take_events(), []);
+}
+
+#[test]
 fn continuing_a_paused_response_asks_the_host_to_resume_it() {
     let script = script(&[
         ("response_headers", "return 1"),
