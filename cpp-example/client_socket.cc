@@ -18,14 +18,10 @@ client_socket::client_socket(event_loop &loop, evutil_socket_t socket, const soc
       scheduled_(event_new(loop.base(), -1, 0, on_scheduled, this)),
       timer_(event_new(loop.base(), -1, 0, on_timer, this)),
       peer_(to_text(peer)),
+      local_(::local_address(socket)),
       id_(id) {
   if (!scheduled_ || !timer_) {
     throw std::bad_alloc();
-  }
-  sockaddr_storage local{};
-  socklen_t length = sizeof local;
-  if (getsockname(socket, reinterpret_cast<sockaddr *>(&local), &length) == 0) {
-    local_ = to_text(reinterpret_cast<sockaddr *>(&local));
   }
   set_no_delay(socket_.get());
   arm_timer(loop.options().idle_timeout);

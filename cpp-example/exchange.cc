@@ -96,15 +96,23 @@ bool exchange::find_property(std::string_view path, std::string &value) const {
   stream_facts facts;
   facts.request_headers = &request_.headers;
   facts.response_headers = response_.shown ? &response_.headers : nullptr;
+  facts.response_trailers = response_.shown ? &response_.trailers : nullptr;
   facts.protocol = protocol_;
   facts.source_address = client_.peer_address();
   facts.destination_address = client_.local_address();
   facts.upstream_address =
       request_.head_sent ? std::string_view(loop_.options().http->upstream.text) : std::string_view();
+  facts.upstream_local_address = upstream_local_;
   facts.start_ns = start_ns_;
   facts.duration_ns = now_realtime_ns() - start_ns_;
   facts.request_size = request_.size;
   facts.response_size = response_.size;
+  facts.code_details = details_;
+  facts.response_flags = flags_;
+  if (answered_at_ > asked_at_) {
+    facts.backend_latency_ns =
+        static_cast<std::uint64_t>(std::chrono::nanoseconds(answered_at_ - asked_at_).count());
+  }
   facts.connection_id = client_.id();
   return ::find_property(facts, path, value);
 }
@@ -165,6 +173,7 @@ void exchange::answer_locally(local_response local) {
   }
   // Plugins that have seen the upstream's response do not see the one that replaces it, as in Envoy.
   const bool show = !response_.shown;
+  details_ = local.details;
   response_.headers.clear();
   response_.trailers.clear();
   response_.headers.add(":status", std::to_string(local.status));
@@ -204,6 +213,7 @@ void exchange::fail(unsigned status, std::string details) {
     local.status = status;
     local.body = details + "\n";
     local.details = std::move(details);
+    std::replace(local.details.begin(), local.details.end(), ' ', '_');
     local_ = std::move(local);
   }
 }
@@ -292,6 +302,9 @@ bool exchange::feed_response() {
   if (!upstream_ || response_.received || response_.paused || !client_.has_room()) {
     return false;
   }
+  if (upstream_local_.empty()) {
+    upstream_local_ = upstream_->local_address();
+  }
   switch (upstream_->next()) {
     case message_reader::event::starved:
       return false;
@@ -312,6 +325,7 @@ bool exchange::feed_response() {
     }
     return true;
   }
+  answered_at_ = std::chrono::steady_clock::now();
   feed_message(direction::response, upstream_->reader());
   if (response_.received) {
     upstream_.reset();
@@ -328,6 +342,8 @@ void exchange::take_response_head() {
   if (head.status < 200) {
     return;
   }
+  answered_at_ = std::chrono::steady_clock::now();
+  details_ = "via_upstream";
   header_map fields = head.fields;
   remove_hop_by_hop(fields);
   response_.headers.add(":status", std::to_string(head.status));
@@ -344,6 +360,7 @@ void exchange::upstream_failed() {
   const std::string why = refused ? "upstream connect error" : "upstream failed: " + upstream_->reader().error();
   loop_.log(proxywasm::log_level::warn, "proxy", why);
   upstream_.reset();
+  flags_ |= refused ? upstream_connection_failure : upstream_connection_termination;
   if (response_.head_sent) {
     return abort("the upstream failed in the middle of a response");
   }
@@ -369,6 +386,7 @@ void exchange::on_impatience() {
     loop_.log(proxywasm::log_level::warn, "proxy", "a plugin paused for too long");
     fail(504, "plugin timeout");
   } else if (request_.end_sent) {
+    flags_ |= upstream_request_timeout;
     fail(504, "upstream timeout");
   } else {
     fail(408, "request timeout");

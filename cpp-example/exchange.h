@@ -97,6 +97,11 @@ class exchange final : public plugin_stream, public http_client::listener {
   side response_;
   std::optional<local_response> local_;  // noted, not yet answered
   std::string protocol_;
+  // What is known of the upstream, also after its connection has ended.
+  std::string upstream_local_;
+  std::chrono::steady_clock::time_point asked_at_, answered_at_;
+  std::string details_;
+  std::uint64_t flags_ = 0;
   std::uint64_t start_ns_;
   bool http10_ = false;
   bool is_head_ = false;

@@ -119,6 +119,7 @@ bool exchange::send_request_head(const proxywasm::outcome &outcome) {
   }
   request_.writer.head(upstream_->output(), *method + " " + *path + " HTTP/1.1", fields, body, length, true);
   request_.head_sent = true;
+  asked_at_ = std::chrono::steady_clock::now();
   return true;
 }
 

@@ -27,6 +27,7 @@ void http_client::on_event(bufferevent *socket, short what, void *self) {
   auto *client = static_cast<http_client *>(self);
   if ((what & BEV_EVENT_CONNECTED) != 0) {
     client->connected_ = true;
+    client->local_ = ::local_address(bufferevent_getfd(socket));
     set_no_delay(socket);
   } else if ((what & BEV_EVENT_EOF) != 0) {
     client->eof_ = true;

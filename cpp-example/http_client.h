@@ -23,6 +23,8 @@ class http_client {
   // The next step of the response; `failed` also when the connection has failed.
   message_reader::event next();
   message_reader &reader() { return reader_; }
+  // Of this side, "192.0.2.1:4711"; empty before there is a connection.
+  const std::string &local_address() const { return local_; }
   // Whether there ever was a connection.
   bool connected() const { return connected_; }
 
@@ -32,6 +34,7 @@ class http_client {
 
   bufferevent_ptr socket_;
   message_reader reader_{HTTP_RESPONSE};
+  std::string local_;
   listener &listener_;
   bool connected_ = false;
   bool eof_ = false;

@@ -49,12 +49,59 @@ bool put_header(std::string &value, const header_map *fields, std::string_view n
   return true;
 }
 
+// All of them, each name once, or one of them.
 bool headers_property(std::string &value, const header_map *fields, std::string_view name) {
-  if (name.empty() && fields != nullptr) {
-    value = encode_map(*fields);
-    return true;
+  if (!name.empty() || fields == nullptr) {
+    return put_header(value, fields, name);
   }
-  return put_header(value, fields, name);
+  header_map joined;
+  for (const header_field &one : *fields) {
+    std::string values;
+    if (joined.find(one.name) == nullptr && put_header(values, fields, one.name)) {
+      joined.add(one.name, values);
+    }
+  }
+  value = encode_map(joined);
+  return true;
+}
+
+// Names and values, without what the wire puts around them.
+std::uint64_t bytes_of(const header_map *fields) {
+  std::uint64_t bytes = 0;
+  if (fields != nullptr) {
+    for (const header_field &one : *fields) {
+      bytes += one.name.size() + one.value.size();
+    }
+  }
+  return bytes;
+}
+
+std::uint64_t number_of(std::string_view text) { return std::strtoull(std::string(text).c_str(), nullptr, 10); }
+
+// Said by the response, or what gRPC makes of its HTTP status.
+std::uint64_t grpc_status(const stream_facts &facts) {
+  for (const header_map *fields : {facts.response_trailers, facts.response_headers}) {
+    if (const std::string_view said = field(fields, "grpc-status"); !said.empty()) {
+      return number_of(said);
+    }
+  }
+  switch (number_of(field(facts.response_headers, ":status"))) {
+    case 400:
+      return 13;  // internal
+    case 401:
+      return 16;  // unauthenticated
+    case 403:
+      return 7;  // permission denied
+    case 404:
+      return 12;  // unimplemented
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+      return 14;  // unavailable
+    default:
+      return 2;  // unknown
+  }
 }
 
 bool request_property(const stream_facts &facts, std::string_view name, std::string_view rest, std::string &value) {
@@ -77,6 +124,8 @@ bool request_property(const stream_facts &facts, std::string_view name, std::str
   if (name == "time") return put(value, facts.start_ns);
   if (name == "duration") return put(value, facts.duration_ns);
   if (name == "size") return put(value, facts.request_size);
+  if (name == "headers_bytes") return put(value, bytes_of(headers));
+  if (name == "total_size") return put(value, bytes_of(headers) + facts.request_size);
   return false;
 }
 
@@ -85,10 +134,18 @@ bool response_property(const stream_facts &facts, std::string_view name, std::st
     return false;
   }
   if (name == "headers") return headers_property(value, facts.response_headers, rest);
-  if (name == "code") {
-    return put(value, std::strtoull(std::string(field(facts.response_headers, ":status")).c_str(), nullptr, 10));
-  }
+  if (name == "trailers") return headers_property(value, facts.response_trailers, rest);
+  if (!rest.empty()) return false;
+  if (name == "code") return put(value, number_of(field(facts.response_headers, ":status")));
+  if (name == "code_details") return put_if(value, facts.code_details);
+  if (name == "flags") return put(value, facts.response_flags);
+  if (name == "grpc_status") return put(value, grpc_status(facts));
   if (name == "size") return put(value, facts.response_size);
+  if (name == "headers_bytes") return put(value, bytes_of(facts.response_headers));
+  if (name == "total_size") {
+    return put(value, bytes_of(facts.response_headers) + facts.response_size + bytes_of(facts.response_trailers));
+  }
+  if (name == "backend_latency") return facts.backend_latency_ns != 0 && put(value, facts.backend_latency_ns);
   return false;
 }
 
@@ -137,7 +194,11 @@ bool find_property(const stream_facts &facts, std::string_view path, std::string
 
   if (root == "request") return request_property(facts, name, rest, value);
   if (root == "response") return response_property(facts, name, rest, value);
-  if (root == "connection") return name == "id" && put(value, facts.connection_id);
+  if (root == "connection") {
+    if (name == "id") return put(value, facts.connection_id);
+    return name == "mtls" && put(value, std::string_view("\0", 1));  // there is no TLS
+  }
+  if (root == "upstream" && name == "local_address") return put_if(value, facts.upstream_local_address);
   const std::string_view address = root == "source"        ? facts.source_address
                                    : root == "destination" ? facts.destination_address
                                    : root == "upstream"    ? facts.upstream_address

@@ -23,6 +23,8 @@ class proxy_host final : public stream_host {
   proxywasm::status grpc_send(proxywasm_token token, std::string_view message, bool end_of_stream) override;
   proxywasm::status grpc_close(proxywasm_token token) override;
   void cancel_call(proxywasm_token token) override;
+  proxywasm::status call_foreign_function(void *stream, std::string_view name, std::string_view argument,
+                                          std::string_view &result) override;
   void timeout_changed() override;
   void wake() override;
 

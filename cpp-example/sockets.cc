@@ -28,6 +28,13 @@ bool connect_socket(bufferevent *socket, const endpoint &upstream) {
                                     static_cast<int>(upstream.length)) == 0;
 }
 
+std::string local_address(evutil_socket_t socket) {
+  sockaddr_storage address{};
+  socklen_t length = sizeof address;
+  const bool known = getsockname(socket, reinterpret_cast<sockaddr *>(&address), &length) == 0;
+  return known ? to_text(reinterpret_cast<sockaddr *>(&address)) : std::string();
+}
+
 void set_no_delay(bufferevent *socket) {
   const int on = 1;
   (void)setsockopt(bufferevent_getfd(socket), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);

@@ -10,6 +10,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <string>
 
 #include "options.h"
 
@@ -34,6 +35,8 @@ bool connect_socket(bufferevent *socket, const endpoint &upstream);
 
 // Whether more may be written for now.
 inline bool has_room(const evbuffer *output) { return evbuffer_get_length(output) < write_mark; }
+// The address of this end, "192.0.2.1:80"; empty when it has none.
+std::string local_address(evutil_socket_t socket);
 // Sends small writes at once.
 void set_no_delay(bufferevent *socket);
 // No more is sent; the other end sees the end of the stream.
