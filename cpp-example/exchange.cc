@@ -92,6 +92,20 @@ header_map *exchange::find_map(proxywasm::map which) {
   return nullptr;
 }
 
+bool exchange::can_change(proxywasm::map which) const {
+  switch (which) {
+    case proxywasm::map::request_headers:
+      return !request_.head_sent;
+    case proxywasm::map::request_trailers:
+      return !request_.end_sent;
+    case proxywasm::map::response_headers:
+      return !response_.head_sent;
+    case proxywasm::map::response_trailers:
+      return !response_.end_sent;
+  }
+  return false;
+}
+
 bool exchange::find_property(std::string_view path, std::string &value) const {
   stream_facts facts;
   facts.request_headers = &request_.headers;

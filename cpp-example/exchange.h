@@ -44,6 +44,7 @@ class exchange final : public plugin_stream, public http_client::listener {
 
   // What plugins see and ask for
   header_map *find_map(proxywasm::map which) override;
+  bool can_change(proxywasm::map which) const override;
   bool find_property(std::string_view path, std::string &value) const override;
   proxywasm::status on_local_response(const proxywasm_local_response &response) override;
   void on_resume(proxywasm::direction way) override;

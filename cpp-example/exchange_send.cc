@@ -10,6 +10,16 @@
 using proxywasm::direction;
 using proxywasm::view;
 
+namespace {
+
+// Plugins may have written anything.
+bool are_valid(const header_map &fields) {
+  return std::all_of(fields.begin(), fields.end(),
+                     [](const header_field &field) { return is_valid_field(field.name, field.value); });
+}
+
+}  // namespace
+
 void exchange::apply(direction way, const proxywasm::outcome &outcome) {
   if (!outcome.ok()) {
     // The action below is what the plugin's policy says; the log has the reason already when it was the guest's.
@@ -58,6 +68,11 @@ void exchange::send_rest(direction way, evbuffer *out, const proxywasm::outcome 
   const auto slices = outcome.body();
   bool fits = std::all_of(slices.begin(), slices.end(),
                           [&](const proxywasm_slice &slice) { return one.writer.body(out, view(slice)); });
+  const char *wrong = "the body does not match its content-length";
+  if (fits && outcome.trailers_ready() && !are_valid(one.trailers)) {
+    fits = false;
+    wrong = "a plugin wrote an invalid trailer";
+  }
   if (fits && outcome.end_of_stream()) {
     fits = one.writer.end(out, outcome.trailers_ready() ? &one.trailers : nullptr);
     one.end_sent = fits;
@@ -66,14 +81,14 @@ void exchange::send_rest(direction way, evbuffer *out, const proxywasm::outcome 
     return;
   }
   // A plugin changed the body but kept a content-length that promised another one. Better no message than a wrong one.
-  loop_.log(proxywasm::log_level::error, "proxy", "the body does not match its content-length");
+  loop_.log(proxywasm::log_level::error, "proxy", wrong);
   if (way == direction::request) {
     upstream_.reset();
   }
   if (response_.head_sent) {
-    abort("content-length mismatch");
+    abort(wrong);
   } else {
-    fail(502, "content-length mismatch");
+    fail(502, wrong);
   }
 }
 
@@ -97,6 +112,10 @@ bool exchange::send_request_head(const proxywasm::outcome &outcome) {
   const std::string *authority = request_.headers.find(":authority");
   if (method == nullptr || method->empty() || path == nullptr || path->empty() || authority == nullptr) {
     fail(503, "a plugin removed a required request header");
+    return false;
+  }
+  if (!are_valid(request_.headers)) {
+    fail(503, "a plugin wrote an invalid request header");
     return false;
   }
   std::uint64_t length = 0;
@@ -128,6 +147,10 @@ bool exchange::send_response_head(const proxywasm::outcome &outcome) {
   std::uint64_t status = 0;
   if (text == nullptr || !parse_length(*text, status) || status < 200 || status > 999) {
     fail(502, "a plugin removed or spoiled the response status");
+    return false;
+  }
+  if (!are_valid(response_.headers)) {
+    fail(502, "a plugin wrote an invalid response header");
     return false;
   }
   if (discarding_) {

@@ -15,6 +15,24 @@ header_map *map_of(plugin_stream *stream, proxywasm::map which) {
   return stream == nullptr ? nullptr : stream->find_map(which);
 }
 
+header_map *changeable_map_of(plugin_stream *stream, proxywasm::map which) {
+  return stream == nullptr || !stream->can_change(which) ? nullptr : stream->find_map(which);
+}
+
+// In requests `host` is another name of `:authority`, as in Envoy.
+std::string_view name_in(proxywasm::map which, std::string_view name) {
+  return which == proxywasm::map::request_headers && equal_ignoring_case(name, "host") ? ":authority" : name;
+}
+
+void add_to(header_map &headers, proxywasm::map which, std::string_view name, std::string_view value) {
+  const std::string_view own_name = name_in(which, name);
+  if (own_name == ":authority") {
+    headers.replace(own_name, value);  // there can be one only
+  } else {
+    headers.add(own_name, value);
+  }
+}
+
 constexpr std::array<const char *, 6> level_names = {"trace", "debug", "info", "warn", "error", "critical"};
 
 }  // namespace
@@ -24,7 +42,7 @@ status stream_host::get_header(void *stream, proxywasm::map which, std::string_v
   if (headers == nullptr) {
     return status::bad_argument;
   }
-  const std::string *found = headers->find(name);
+  const std::string *found = headers->find(name_in(which, name));
   if (found == nullptr) {
     return status::not_found;
   }
@@ -43,44 +61,43 @@ status stream_host::get_headers(void *stream, proxywasm::map which, proxywasm::p
   return status::ok;
 }
 
+// What no proxy may send is taken all the same, and refused with the message when its headers go on: SDKs take a status of
+// failure here for the end of the plugin, and with it of all its streams.
 status stream_host::add_header(void *stream, proxywasm::map which, std::string_view name, std::string_view value) {
-  header_map *headers = map_of(to_stream(stream), which);
-  if (headers == nullptr || !is_valid_field(name, value)) {
+  header_map *headers = changeable_map_of(to_stream(stream), which);
+  if (headers == nullptr) {
     return status::bad_argument;
   }
-  headers->add(name, value);
+  add_to(*headers, which, name, value);
   return status::ok;
 }
 
 status stream_host::replace_header(void *stream, proxywasm::map which, std::string_view name, std::string_view value) {
-  header_map *headers = map_of(to_stream(stream), which);
-  if (headers == nullptr || !is_valid_field(name, value)) {
+  header_map *headers = changeable_map_of(to_stream(stream), which);
+  if (headers == nullptr) {
     return status::bad_argument;
   }
-  headers->replace(name, value);
+  headers->replace(name_in(which, name), value);
   return status::ok;
 }
 
 status stream_host::remove_header(void *stream, proxywasm::map which, std::string_view name) {
-  header_map *headers = map_of(to_stream(stream), which);
+  header_map *headers = changeable_map_of(to_stream(stream), which);
   if (headers == nullptr) {
     return status::bad_argument;
   }
-  headers->remove(name);
+  headers->remove(name_in(which, name));
   return status::ok;
 }
 
 status stream_host::set_headers(void *stream, proxywasm::map which, proxywasm::array_view<proxywasm_pair> pairs) {
-  header_map *headers = map_of(to_stream(stream), which);
-  const bool valid = std::all_of(pairs.begin(), pairs.end(), [](const proxywasm_pair &pair) {
-    return is_valid_field(view(pair.name), view(pair.value));
-  });
-  if (headers == nullptr || !valid) {
+  header_map *headers = changeable_map_of(to_stream(stream), which);
+  if (headers == nullptr) {
     return status::bad_argument;
   }
   headers->clear();
   for (const proxywasm_pair &pair : pairs) {
-    headers->add(view(pair.name), view(pair.value));
+    add_to(*headers, which, view(pair.name), view(pair.value));
   }
   return status::ok;
 }

@@ -17,6 +17,8 @@ class plugin_stream {
   virtual ~plugin_stream() = default;
   // Null when the stream has no such map now.
   virtual header_map *find_map(proxywasm::map which) = 0;
+  // False when the map has gone on, so that a change would change nothing.
+  virtual bool can_change(proxywasm::map) const { return true; }
   // A property in Envoy's encoding; false when there is none.
   virtual bool find_property(std::string_view path, std::string &value) const = 0;
   virtual proxywasm::status on_local_response(const proxywasm_local_response &response) = 0;
