@@ -14,7 +14,7 @@ from hosts import FEATURES, HOSTS, Server
 from kit.cases import ORACLE, Differs, info_of, known_failure
 from kit.client import Proxy
 from kit.setup import Plugin, Setup, probe
-from kit.upstream import Refusing, Silent, TcpUpstream, Upstream
+from kit.upstream import RawUpstream, Refusing, Silent, TcpUpstream, Upstream
 
 # So many servers with shared setups live at a time, in each process of the run.
 KEPT_SERVERS = 3
@@ -172,6 +172,14 @@ def host(request):
 def upstream():
     """The HTTP server behind the proxy."""
     server = Upstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def raw_upstream():
+    """A server behind the proxy that keeps bytes: serve(…, shared=True, upstream_port=raw_upstream.port)."""
+    server = RawUpstream()
     yield server
     server.close()
 

@@ -239,6 +239,58 @@ class Upstream:
         return pieces, sum(map(len, pieces))
 
 
+class RawUpstream:
+    """A server that keeps what comes as bytes, for what must not be on the wire. It answers 200 to each connection, when no more comes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._heard: list[bytearray] = []
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def heard(self, case: str) -> bytes:
+        """All that has come over the connection of this case's request, without the probe's script; b"" when nothing has."""
+        mark = b"x-case: %s\r\n" % case.encode()
+        with self._lock:
+            found = [bytes(data) for data in self._heard if mark in data]
+        assert len(found) < 2, f"the case has {len(found)} connections"
+        lines = found[0].splitlines(keepends=True) if found else []
+        return b"".join(line for line in lines if not line.startswith((b"x-probe:", b"x-bare:", b"x-upstream:")))
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        data = bytearray()
+        with self._lock:
+            self._heard.append(data)
+        with client:
+            client.settimeout(0.1)
+            while True:
+                try:
+                    piece = client.recv(1 << 16)
+                except TimeoutError:
+                    if b"\r\n\r\n" in data:
+                        client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                        return
+                    continue
+                except OSError:
+                    return
+                if not piece:
+                    return
+                with self._lock:
+                    data += piece
+
+
 class Refusing:
     """A port of 127.0.0.1 where connections are refused: bound, so that nobody else gets it, and not listening."""
 
