@@ -14,6 +14,7 @@ from hosts import FEATURES, HOSTS, Server
 from kit.cases import ORACLE, Differs, info_of, known_failure
 from kit.client import Proxy
 from kit.setup import Plugin, Setup, probe
+from kit.tcp import TcpProxy
 from kit.upstream import RawUpstream, Refusing, Silent, TcpUpstream, Upstream
 
 # So many servers with shared setups live at a time, in each process of the run.
@@ -285,3 +286,28 @@ def tcp_upstream():
     server = TcpUpstream()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def _shared_tcp_upstream():
+    server = TcpUpstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def tcp(serve, tcp_upstream, _shared_tcp_upstream):
+    """Starts servers for TCP, whose upstream the case plays: tcp(plugin, …, **fields of Setup)."""
+    started = []
+
+    def start(*plugins: Plugin, shared: bool = False, **setup) -> TcpProxy:
+        upstream = _shared_tcp_upstream if shared else tcp_upstream
+        upstream.forget()
+        setup.setdefault("upstream_port", upstream.port)
+        one = TcpProxy(serve(*plugins, shared=shared, kind="tcp", **setup), upstream)
+        started.append(one)
+        return one
+
+    yield start
+    for one in started:
+        one.close()

@@ -22,6 +22,8 @@ LISTENING = re.compile(r"listening on .*:(\d+)")
 
 
 class ExampleServer(Server):
+    http_port = 0
+
     @staticmethod
     def parse_line(line: str) -> Record | None:
         match = LINE.fullmatch(line)
@@ -30,7 +32,7 @@ class ExampleServer(Server):
         return Record(*match.groups())
 
     def metrics(self) -> dict[str, float | dict]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{METRICS_PATH}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{METRICS_PATH}", timeout=5) as answer:
             return parse_prometheus(answer.read().decode())
 
 
@@ -87,15 +89,12 @@ class Example(Host):
 
     def launch(self, setup: Setup, directory: Path, upstream_port: int) -> ExampleServer:
         server = ExampleServer(setup, directory)
-        side = "tcp-" if setup.kind == "tcp" else ""
-        command: list = [PROGRAM, "serve", "--log-level", setup.log_level]
-        command += [
-            f"--{side}listen",
-            "127.0.0.1:0",
-            f"--{side}upstream",
-            f"127.0.0.1:{setup.upstream_port or upstream_port}",
-        ]
-        command += ["--metrics-path", METRICS_PATH, "--threads", setup.workers]
+        to = f"127.0.0.1:{setup.upstream_port or upstream_port}"
+        command: list = [PROGRAM, "serve", "--log-level", setup.log_level, "--threads", setup.workers]
+        # HTTP also beside TCP: metrics are told there.
+        command += ["--listen", "127.0.0.1:0", "--upstream", to, "--metrics-path", METRICS_PATH]
+        if setup.kind == "tcp":
+            command += ["--tcp-listen", "127.0.0.1:0", "--tcp-upstream", to]
         for name, port in (("upstream", upstream_port), *setup.clusters):
             command += ["--cluster", f"{name}=127.0.0.1:{port}"]
         if setup.upstream_timeout_ms:
@@ -105,10 +104,13 @@ class Example(Host):
         ):
             command += [option, plugin_text(plugin, directory, setup, index)]
         server.spawn(command, {**os.environ})
-        # One line on standard output, when it listens; the end of the file when it could not.
-        match = LISTENING.match(server.process.stdout.readline())
-        if match is None:
-            server.process.wait(10)
-            server.wait_until(lambda: False)
-        server.port = int(match[1])
+        # A line on standard output for each kind, when it listens; the end of the file when it could not.
+        ports = {}
+        for kind in ("http", "tcp") if setup.kind == "tcp" else ("http",):
+            match = LISTENING.match(server.process.stdout.readline())
+            if match is None:
+                server.process.wait(10)
+                server.wait_until(lambda: False)
+            ports[kind] = int(match[1])
+        server.port, server.http_port = ports[setup.kind], ports["http"]
         return server

@@ -324,8 +324,17 @@ class TcpUpstream:
     def accept(self, timeout: float = 5.0) -> socket.socket:
         self._listener.settimeout(timeout)
         connection, _ = self._listener.accept()
-        connection.settimeout(timeout)
+        connection.settimeout(5)
         return connection
+
+    def forget(self) -> None:
+        """Closes what waits to be accepted: a case that failed may have left it."""
+        self._listener.settimeout(0)
+        while True:
+            try:
+                self._listener.accept()[0].close()
+            except BlockingIOError:
+                return
 
     def close(self) -> None:
         self._listener.close()
