@@ -74,10 +74,11 @@ void connection::begin_exchange() {
 }
 
 void connection::end_exchange() {
-  const bool aborted = exchange_->aborted();
+  // The client may have what came of a response, if it can tell from its framing that this is not all of it.
+  const bool hard = exchange_->aborted() && (gone_ || !exchange_->framed());
   closing_ = !exchange_->reusable();
   exchange_.reset();
-  if (aborted) {
+  if (hard) {
     close_hard();
     closed_ = true;
   } else if (!closing_) {
@@ -102,6 +103,7 @@ void connection::stop() {
 
 void connection::on_ended(short) {
   // End of file or an error: either way the client is gone, as far as a proxy can tell.
+  gone_ = true;
   if (exchange_) {
     exchange_->client_gone();
   } else {

@@ -34,5 +34,6 @@ class connection final : public client_socket {
   std::unique_ptr<exchange> exchange_;
   bool closing_ = false;    // the last response has been written to the buffer
   bool lingering_ = false;  // it has been sent; the client may not have read it yet
+  bool gone_ = false;       // the client has closed
   bool closed_ = false;
 };

@@ -34,6 +34,8 @@ class exchange final : public plugin_stream, public http_client::listener {
   // Nothing more is to come; `reusable` says whether the client's connection can carry a further exchange.
   bool over() const { return aborted_ || response_.end_sent; }
   bool aborted() const { return aborted_; }
+  // A response has begun whose framing says where it ends.
+  bool framed() const { return response_.head_sent && response_.writer.body_framing() != framing::until_close; }
   bool reusable() const { return !aborted_ && keep_alive_ && request_.received; }
 
   // The client has closed its connection.
