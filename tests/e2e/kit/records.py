@@ -88,6 +88,11 @@ class Reports(list):
     def callbacks(self) -> list[str]:
         return [one.callback for one in self.entries]
 
+    @property
+    def ends(self) -> list[int]:
+        """How often `log`, `done` and `delete` ran."""
+        return [self.callbacks.count(callback) for callback in ("log", "done", "delete")]
+
     def results(self, callback: str | None = None, op: str | None = None, plugin: str | None = None) -> list:
         """What steps gave back."""
         return [one.result for one in self.of(callback, op=op, plugin=plugin) if one.op is not None]
