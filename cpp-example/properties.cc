@@ -5,6 +5,8 @@
 #include <chrono>
 #include <cstdlib>
 
+#include "grpc_wire.h"
+
 namespace {
 
 std::string_view field(const header_map *fields, std::string_view name) {
@@ -79,29 +81,13 @@ std::uint64_t bytes_of(const header_map *fields) {
 std::uint64_t number_of(std::string_view text) { return std::strtoull(std::string(text).c_str(), nullptr, 10); }
 
 // Said by the response, or what gRPC makes of its HTTP status.
-std::uint64_t grpc_status(const stream_facts &facts) {
+std::uint64_t grpc_status_of(const stream_facts &facts) {
   for (const header_map *fields : {facts.response_trailers, facts.response_headers}) {
     if (const std::string_view said = field(fields, "grpc-status"); !said.empty()) {
-      return number_of(said);
+      return static_cast<std::uint64_t>(parse_grpc_status(said));
     }
   }
-  switch (number_of(field(facts.response_headers, ":status"))) {
-    case 400:
-      return 13;  // internal
-    case 401:
-      return 16;  // unauthenticated
-    case 403:
-      return 7;  // permission denied
-    case 404:
-      return 12;  // unimplemented
-    case 429:
-    case 502:
-    case 503:
-    case 504:
-      return 14;  // unavailable
-    default:
-      return 2;  // unknown
-  }
+  return static_cast<std::uint64_t>(from_http_status(field(facts.response_headers, ":status")));
 }
 
 bool request_property(const stream_facts &facts, std::string_view name, std::string_view rest, std::string &value) {
@@ -139,7 +125,7 @@ bool response_property(const stream_facts &facts, std::string_view name, std::st
   if (name == "code") return put(value, number_of(field(facts.response_headers, ":status")));
   if (name == "code_details") return put_if(value, facts.code_details);
   if (name == "flags") return put(value, facts.response_flags);
-  if (name == "grpc_status") return put(value, grpc_status(facts));
+  if (name == "grpc_status") return put(value, grpc_status_of(facts));
   if (name == "size") return put(value, facts.response_size);
   if (name == "headers_bytes") return put(value, bytes_of(facts.response_headers));
   if (name == "total_size") {

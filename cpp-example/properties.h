@@ -21,8 +21,8 @@ struct stream_facts {
   const header_map *request_headers = nullptr;
   const header_map *response_headers = nullptr;  // null as long as there is no response
   const header_map *response_trailers = nullptr;
-  std::string_view protocol;                     // "HTTP/1.1"
-  std::string_view source_address;               // "192.0.2.1:4711"
+  std::string_view protocol;        // "HTTP/1.1"
+  std::string_view source_address;  // "192.0.2.1:4711"
   std::string_view destination_address;
   std::string_view upstream_address;        // empty before an upstream was chosen
   std::string_view upstream_local_address;  // empty before there was a connection to it
@@ -31,8 +31,8 @@ struct stream_facts {
   std::uint64_t duration_ns = 0;   // so far
   std::uint64_t request_size = 0;  // bytes of body so far
   std::uint64_t response_size = 0;
-  std::string_view code_details;    // where the response comes from; empty before it is known
-  std::uint64_t response_flags = 0;  // what went wrong, see response_flag
+  std::string_view code_details;         // where the response comes from; empty before it is known
+  std::uint64_t response_flags = 0;      // what went wrong, see response_flag
   std::uint64_t backend_latency_ns = 0;  // how long the upstream took; 0: there is none
   std::uint64_t connection_id = 0;
 };

@@ -195,7 +195,7 @@ def test_wrong_import(serve, tmp_path):
 
 
 @case(
-    "an import proxy_* that this host does not know answers UNIMPLEMENTED, and the module starts",
+    "a module that imports a hostcall proxy_* which the host does not know starts",
     envoy=Differs(
         does="The module does not start.",
         because="Plugins that may do without what newer hosts have could not run on older ones at all.",

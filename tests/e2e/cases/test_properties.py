@@ -91,6 +91,14 @@ def test_common_headers(proxy):
     assert read(proxy, "request.referer", "request.useragent", headers=headers) == ["http://a/", "one/1.0"]
 
 
+@case("request.referer and request.useragent of requests without those headers: NOT_FOUND", envoy=AGREES)
+def test_no_common_headers(serve):
+    with serve(bare(), shared=True).connect() as connection:
+        text = "; ".join(f"proxy_get_property 'request%00{name}' @ @" for name in ("referer", "useragent"))
+        reply = connection.read_reply(connection.send_head(bare=f"request_headers: {text}"))
+    assert reply.reports.results("request_headers", "proxy_get_property") == [1, 1]
+
+
 @case("request.id is the header x-request-id", envoy=AGREES)
 def test_id(proxy):
     reply = proxy.get(
@@ -300,6 +308,12 @@ def test_connection_id(proxy):
     assert found[0] == found[1] != found[2]
 
 
+@case("connection_id, of one segment, is the older name of connection.id", envoy=AGREES)
+def test_old_connection_id(proxy):
+    new, old = read(proxy, "connection.id", "connection_id")
+    assert new == old is not None
+
+
 @case("connection.mtls is one byte, 0 without TLS", envoy=AGREES)
 def test_mtls(proxy):
     assert read(proxy, "connection.mtls") == ["\0"]
@@ -405,6 +419,34 @@ def test_set_bytes(serve):
     assert reply.reports.result("request_headers", "proxy_set_property") == 0
     (report,) = reply.reports.of("request_headers", op="proxy_get_property")
     assert (report.result, report.value) == (0, "\x00\x01\x7f\x80\xff")
+
+
+@case("a value that is empty is there, and empty", envoy=AGREES)
+def test_set_empty(serve):
+    reply = serve(bare(), shared=True).get(
+        bare="request_headers: proxy_set_property 'case' 'x'; proxy_set_property 'case' ''; "
+        "proxy_get_property 'case' @ @"
+    )
+    (report,) = reply.reports.of("request_headers", op="proxy_get_property")
+    assert (report.result, report.out) == (0, [0, 0])
+
+
+@case(
+    "a property of several segments can be set and read",
+    envoy=Differs(
+        does="It can be set, and is NOT_FOUND ever after.",
+        because="What a plugin was told is stored should be there.",
+        fails_with=r"\[None, None\] == \['value', 'value'\]",
+    ),
+)
+def test_set_segments(proxy):
+    reply = proxy.get(
+        probe={
+            "request_headers": [["set_property", ["case", "part"], "value"], *reads("case.part")],
+            "log": reads("case.part"),
+        }
+    )
+    assert reply.reports.results(op="property") == ["value", "value"]
 
 
 @case("a plugin reads what another one in the chain has set", envoy=AGREES)
