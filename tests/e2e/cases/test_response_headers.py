@@ -115,6 +115,15 @@ def test_bytes(proxy):
     assert own(reply.headers) == [("x-own-a", value), ("x-own-b", value + "!")]
 
 
+@case("200 headers of a response are read, and reach the client", envoy=AGREES)
+def test_many(proxy):
+    sent = [(f"x-own-{n}", str(n)) for n in range(200)]
+    lines = "".join(f"{name}: {value}\r\n" for name, value in sent)
+    results, reply = read(proxy, ["map", HEADERS], raw=f"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{lines}\r\n")
+    assert own(results[0]) == sent
+    assert own(reply.headers) == sent
+
+
 @case("a plugin adds 200 headers to a response", envoy=AGREES)
 def test_add_many(proxy):
     names = [f"x-own-{n}" for n in range(200)]

@@ -97,6 +97,7 @@ def cluster(name: str, port: int, http2: bool = False) -> dict:
             "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
                 "@type": EXTENSIONS + "upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": protocol,
+                "common_http_protocol_options": {"max_headers_count": 1000},
             }
         },
     }
