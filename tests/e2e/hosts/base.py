@@ -74,7 +74,7 @@ class Server(ABC):
         for line in stream:
             self.book.add(line.rstrip("\n"))
 
-    def wait_until(self, ready, timeout: float = 30.0) -> object:
+    def wait_until(self, ready, timeout: float = 90.0) -> object:
         """Asks `ready()` until it is true; StartFailed when the program ends or time is up."""
         end = time.monotonic() + timeout
         while not (found := ready()):
