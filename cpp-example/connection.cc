@@ -74,8 +74,7 @@ void connection::begin_exchange() {
 }
 
 void connection::end_exchange() {
-  // The client may have what came of a response, if it can tell from its framing that this is not all of it.
-  const bool hard = exchange_->aborted() && (gone_ || !exchange_->framed());
+  const bool hard = exchange_->aborted() && (gone_ || !exchange_->cut_short());
   closing_ = !exchange_->reusable();
   exchange_.reset();
   if (hard) {

@@ -376,6 +376,7 @@ void exchange::upstream_failed() {
   upstream_.reset();
   flags_ |= refused ? upstream_connection_failure : upstream_connection_termination;
   if (response_.head_sent) {
+    cut_short_ = response_.writer.body_framing() != framing::until_close;
     return abort("the upstream failed in the middle of a response");
   }
   fail(refused ? 503 : 502, refused ? why : "upstream failed");

@@ -34,8 +34,8 @@ class exchange final : public plugin_stream, public http_client::listener {
   // Nothing more is to come; `reusable` says whether the client's connection can carry a further exchange.
   bool over() const { return aborted_ || response_.end_sent; }
   bool aborted() const { return aborted_; }
-  // A response has begun whose framing says where it ends.
-  bool framed() const { return response_.head_sent && response_.writer.body_framing() != framing::until_close; }
+  // The upstream failed in the middle of a response, and the framing tells the client so: what came of it may go out.
+  bool cut_short() const { return cut_short_; }
   bool reusable() const { return !aborted_ && keep_alive_ && request_.received; }
 
   // The client has closed its connection.
@@ -114,6 +114,7 @@ class exchange final : public plugin_stream, public http_client::listener {
   bool answered_ = false;    // by a local response
   bool close_noted_ = false;
   bool aborted_ = false;
+  bool cut_short_ = false;
   // Last: what it refers to must be there until the plugins have ended.
   std::optional<proxywasm::stream> stream_;
 };
