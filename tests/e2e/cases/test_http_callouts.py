@@ -6,7 +6,7 @@ from zlib import crc32
 import pytest
 from kit.cases import AGREES, Differs, case
 from kit.client import new_case_id
-from kit.setup import bare, probe
+from kit.setup import bare, probe, script
 
 AREA = "HTTP callouts"
 
@@ -138,9 +138,12 @@ def test_tick(serve, path):
     assert book.reports.results("http_call_response", "get")[0] == "200"
 
 
-@case("a call in proxy_on_configure is answered once the server runs", envoy=AGREES)
-def test_configure(serve, path):
-    proxy = serve(probe(on={"configure": [call(path, STATUS)]}))
+@case("a call in proxy_on_vm_start or proxy_on_configure is answered once the server runs", envoy=AGREES)
+@pytest.mark.parametrize("callback", ["vm_start", "configure"])
+def test_start(serve, path, callback):
+    on = {callback: [call(path, STATUS)]}
+    plugin = probe(on=on) if callback == "configure" else probe(vm_configuration=script(on))
+    proxy = serve(plugin)
     book = proxy.server.book
     assert book.wait(lambda: book.reports.results("http_call_response", "get"))[0] == "200"
     assert proxy.get().status == 200
@@ -545,8 +548,8 @@ def test_answered_at_root(serve, path):
 def test_only_in_callback(serve, path):
     look = "proxy_get_header_map_pairs 6 @ @; proxy_get_buffer_bytes 4 0 100 @ @"
     proxy = serve(bare(f"http_call_response: {look}"))
-    script = f"request_headers: {http_call(path)}; response_headers: {look}"
-    later = proxy.get(bare=script, upstream={"delay_ms": 200}).reports
+    calling = f"request_headers: {http_call(path)}; response_headers: {look}"
+    later = proxy.get(bare=calling, upstream={"delay_ms": 200}).reports
     headers, body = proxy.server.book.reports.of("http_call_response")[1:]
     assert ":status" in headers.value
     assert body.value == "ok\n"
