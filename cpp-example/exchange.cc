@@ -5,6 +5,7 @@
 
 #include "connection.h"
 #include "event_loop.h"
+#include "grpc_wire.h"
 
 using proxywasm::direction;
 using proxywasm::view;
@@ -29,6 +30,27 @@ void split_target(const std::string &target, std::string &authority, std::string
   }
 }
 
+// As gRPC's clients understand it: a response without a body whose trailers are among its headers.
+local_response to_grpc(local_response local) {
+  const auto status = local.grpc_status >= 0 ? static_cast<grpc_status>(local.grpc_status)
+                                             : from_http_status(std::to_string(local.status));
+  header_map headers;
+  headers.add("content-type", "application/grpc");
+  headers.add("grpc-status", std::to_string(static_cast<std::uint32_t>(status)));
+  if (!local.body.empty()) {
+    headers.add("grpc-message", encode_grpc_message(local.body));
+  }
+  for (const header_field &field : local.headers) {
+    if (headers.count(field.name) == 0) {
+      headers.add(field.name, field.value);
+    }
+  }
+  local.status = 200;
+  local.headers = std::move(headers);
+  local.body.clear();
+  return local;
+}
+
 }  // namespace
 
 exchange::exchange(event_loop &loop, connection &client) : loop_(loop), client_(client), start_ns_(now_realtime_ns()) {
@@ -36,6 +58,8 @@ exchange::exchange(event_loop &loop, connection &client) : loop_(loop), client_(
   http10_ = head.minor_version == 0;
   protocol_ = http10_ ? "HTTP/1.0" : "HTTP/1.1";
   is_head_ = head.method == "HEAD";
+  const std::string *type = head.fields.find("content-type");
+  is_grpc_ = type != nullptr && is_grpc_content(*type);
   keep_alive_ = head.keep_alive;
 
   const std::string *host = head.fields.find("host");
@@ -124,8 +148,7 @@ bool exchange::find_property(std::string_view path, std::string &value) const {
   facts.code_details = details_;
   facts.response_flags = flags_;
   if (answered_at_ > asked_at_) {
-    facts.backend_latency_ns =
-        static_cast<std::uint64_t>(std::chrono::nanoseconds(answered_at_ - asked_at_).count());
+    facts.backend_latency_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(answered_at_ - asked_at_).count());
   }
   facts.connection_id = client_.id();
   return ::find_property(facts, path, value);
@@ -134,6 +157,7 @@ bool exchange::find_property(std::string_view path, std::string &value) const {
 proxywasm::status exchange::on_local_response(const proxywasm_local_response &response) {
   local_response local;
   local.status = response.status;
+  local.grpc_status = response.grpc_status;
   local.details = view(response.details);
   local.body = view(response.body);
   for (const proxywasm_pair &pair : proxywasm::array_view<proxywasm_pair>(response.headers, response.header_count)) {
@@ -184,6 +208,9 @@ void exchange::answer_locally(local_response local) {
   request_.waiting = false;
   if (response_.head_sent) {
     return abort("too late for a local response");
+  }
+  if (is_grpc_) {
+    local = to_grpc(std::move(local));
   }
   // Plugins that have seen the upstream's response do not see the one that replaces it, as in Envoy.
   const bool show = !response_.shown;

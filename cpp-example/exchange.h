@@ -21,6 +21,7 @@ struct local_response {
   header_map headers;
   std::string body;
   std::string details;
+  int grpc_status = -1;  // what a gRPC client is told; -1: what goes with `status`
 };
 
 class exchange final : public plugin_stream, public http_client::listener {
@@ -108,6 +109,7 @@ class exchange final : public plugin_stream, public http_client::listener {
   std::uint64_t start_ns_;
   bool http10_ = false;
   bool is_head_ = false;
+  bool is_grpc_ = false;
   bool keep_alive_ = false;
   bool expect_continue_ = false;
   bool discarding_ = false;  // nobody wants the rest of the request

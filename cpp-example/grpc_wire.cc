@@ -71,6 +71,26 @@ std::string decode_grpc_message(std::string_view text) {
   return message;
 }
 
+std::string encode_grpc_message(std::string_view text) {
+  constexpr std::string_view digits = "0123456789ABCDEF";
+  std::string message;
+  for (const char one : text) {
+    const auto byte = static_cast<unsigned char>(one);
+    if (byte >= 0x20 && byte < 0x7f && byte != '%') {
+      message += one;
+    } else {
+      message += {'%', digits[byte >> 4], digits[byte & 15]};
+    }
+  }
+  return message;
+}
+
+bool is_grpc_content(std::string_view content_type) {
+  constexpr std::string_view type = "application/grpc";
+  return content_type.substr(0, type.size()) == type &&
+         (content_type.size() == type.size() || content_type[type.size()] == '+');
+}
+
 std::string to_grpc_timeout(std::uint32_t milliseconds) {
   constexpr std::uint32_t most_digits = 99'999'999;
   return milliseconds <= most_digits ? std::to_string(milliseconds) + "m" : std::to_string(milliseconds / 1000) + "S";

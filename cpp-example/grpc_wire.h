@@ -53,6 +53,9 @@ std::string grpc_prefix(std::size_t length);
 grpc_status parse_grpc_status(std::string_view text);
 // The value of `grpc-message`, which is percent-encoded.
 std::string decode_grpc_message(std::string_view text);
+std::string encode_grpc_message(std::string_view text);
+// Whether a content-type is gRPC's: `application/grpc`, with or without a `+` and what messages are written in.
+bool is_grpc_content(std::string_view content_type);
 // The value of `grpc-timeout`: at most eight digits and a unit.
 std::string to_grpc_timeout(std::uint32_t milliseconds);
 
