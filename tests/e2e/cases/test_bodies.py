@@ -466,13 +466,22 @@ def test_paused_headers(proxy):
     needs="http_callouts",
 )
 def test_paused_headers_only(serve):
-    reply = serve(probe(stop_iteration=True), shared=True).post(
-        b"body", probe=paused_by_call() | {"request_body": [["pause"]]}
-    )
-    assert reply.status == 200
-    callbacks = reply.reports.callbacks
+    proxy = serve(probe(stop_iteration=True), shared=True)
+    case = new_case_id()
+    steering = proxy.headers(case, paused_by_call() | {"request_body": [["pause"]]})
+    lines = [
+        "POST / HTTP/1.1",
+        "host: conformance.test",
+        "content-length: 4",
+        *(f"{name}: {value}" for name, value in steering),
+    ]
+    with proxy.connect() as connection:
+        # In one piece: the body is there before the callout is answered.
+        connection.send("\r\n".join([*lines, "", "body"]).encode())
+        assert connection.read_reply(case).status == 200
+    callbacks = proxy.reports(case).callbacks
     assert callbacks.index("request_body") < callbacks.index("http_call_response")
-    assert reply.seen.body == b"body"
+    assert proxy.seen(case).body == b"body"
 
 
 def paused_by_call() -> dict:

@@ -402,7 +402,7 @@ def test_smaller_content_length(serve, raw_upstream):
     ),
 )
 def test_content_length_without_body(proxy):
-    reply = proxy.get(probe={HEADERS: [["set", HEADERS, "content-length", "5"]]}, timeout=1.5)
+    reply = proxy.get(probe={HEADERS: [["set", HEADERS, "content-length", "5"]]}, timeout=2.5)
     assert reply.status == 200
     assert reply.seen.get("content-length") in (None, "0")
 
