@@ -254,7 +254,9 @@ def test_old_continue(serve, side):
     proxy = serve(bare(f"tick: {tick}", version="0.1.0"))
     reply = proxy.get(bare=f"{side}_headers: proxy_set_tick_period_milliseconds 50; return 1")
     assert (reply.status, reply.body) == (200, b"ok\n")
-    assert proxy.server.book.reports.result("tick", f"proxy_continue_{side}") == 0
+    book = proxy.server.book
+    (report,) = book.wait(lambda: book.reports.of("tick", op=f"proxy_continue_{side}", vm=reply.reports[0].vm))
+    assert report.result == 0
 
 
 @case(
@@ -383,18 +385,18 @@ def test_keep_alive(proxy):
 @case("requests that overlap live side by side in one VM, each with its own callbacks in order", envoy=AGREES)
 def test_interleaved(proxy):
     order = ["request_headers", "response_headers", "response_body", "log", "done", "delete"]
-    with proxy.connect() as one, proxy.connect() as other:
-        first = one.send_head(upstream={"delay_ms": 300}, probe={"request_headers": CONTEXTS})
-        proxy.upstream.wait(first)
-        second = other.send_head(probe={"request_headers": CONTEXTS, "response_headers": CONTEXTS})
-        assert other.read_reply(second).status == 200
-        assert one.read_reply(first).status == 200
-    first, second = proxy.reports(first), proxy.reports(second)
-    assert first[0].context != second[0].context
-    assert first[0].context in second.result("request_headers", "contexts")
-    assert first[0].context in second.result("response_headers", "contexts")
-    assert without_repeats(first.callbacks) == order
-    assert without_repeats(second.callbacks) == order
+    with proxy.connect() as connection:
+        held = connection.send_head(probe={"request_headers": [["pause"]]})
+        book = proxy.server.book
+        (entry,) = book.wait(lambda: [one for one in book.reports if one.id == held])
+        other = proxy.get(probe={"request_headers": CONTEXTS, "response_headers": CONTEXTS}).reports
+        proxy.get(probe={"request_headers": [["effective", entry.context], ["resume", "request"]]})
+        assert connection.read_reply(held).status == 200
+    assert entry.context != other[0].context
+    assert entry.context in other.result("request_headers", "contexts")
+    assert entry.context in other.result("response_headers", "contexts")
+    assert without_repeats(proxy.reports(held).callbacks) == order
+    assert without_repeats(other.callbacks) == order
 
 
 @case("a stream's context is gone after its delete, and no context is made without a stream", envoy=AGREES)

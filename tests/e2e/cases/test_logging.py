@@ -16,12 +16,12 @@ def records(proxy, mark="mark", count=1):
         matching = [one for one in book.records if one.text.startswith(mark)]
         return matching if len(matching) >= count else None
 
-    return book.wait(found, 2) or [one for one in book.records if one.text.startswith(mark)]
+    return book.wait(found) or [one for one in book.records if one.text.startswith(mark)]
 
 
 def lines_with(proxy, text):
     book = proxy.server.book
-    return book.wait(lambda: [line for line in book.lines if text in line], 2)
+    return book.wait(lambda: [line for line in book.lines if text in line])
 
 
 @case("each level of proxy_log is the level of the record", envoy=AGREES)
@@ -41,7 +41,7 @@ def test_minimum(serve):
     assert [one.level for one in records(proxy, "level ", 3)] == ["warn", "error", "critical"]
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", ["trace", "warn"])
 @case("proxy_get_log_level is the lowest level of the log", envoy=AGREES)
 def test_get_level(serve, level):
     proxy = serve(bare(), log_level=level)
@@ -128,8 +128,8 @@ def test_pieces(serve):
 )
 def test_lines(serve):
     proxy = serve(bare(), shared=True)
-    proxy.get(bare="request_headers: fd_write 1 ['line 1%0aline 2%0a'] 1 @")
-    assert [one.text for one in records(proxy, "line ", 2)] == ["line 1", "line 2"]
+    assert proxy.get(bare="request_headers: fd_write 1 ['line 1%0aline 2%0a'] 1 @").reports
+    assert [one.text for one in records(proxy, "line ")] == ["line 1", "line 2"]
 
 
 @case("a plugin logs in every callback of the start of its VM", envoy=AGREES)

@@ -25,8 +25,9 @@ def wait_for(proxy, vm, count, timeout=5):
 def test_period(serve):
     proxy = serve(probe(on={"configure": [["tick", 100]], "tick": [["time"]]}))
     vm = worker(proxy)
-    assert wait_for(proxy, vm, 4)
-    times = [one.result for one in proxy.server.book.reports.of("tick", op="time", vm=vm)]
+    book = proxy.server.book
+    assert book.wait(lambda: len(book.reports.of("tick", op="time", vm=vm)) >= 4)
+    times = [one.result for one in book.reports.of("tick", op="time", vm=vm)]
     # A busy machine delays ticks, also so that two of them are nearer to each other than the period.
     assert (times[3] - times[0]) / 1e9 >= 0.15
 
@@ -94,15 +95,19 @@ def test_each_root(serve):
     assert {one.plugin for one in ticks(proxy, vm)} == {"a"}
 
 
-@case("ticks go on while requests pass, and while a request waits for its upstream", envoy=AGREES)
+@case("ticks go on while requests pass, and while one is held back", envoy=AGREES)
 def test_with_requests(serve):
     proxy = serve(probe(on={"configure": [["tick", 50]]}))
     vm = worker(proxy)
     for _ in range(5):
         assert proxy.get().status == 200
-    before = len(ticks(proxy, vm))
-    assert proxy.get(upstream={"delay_ms": 300}).status == 200
-    assert len(ticks(proxy, vm)) >= before + 2
+    with proxy.connect() as connection:
+        held = connection.send_head(probe={"request_headers": [["pause"]]})
+        book = proxy.server.book
+        (entry,) = book.wait(lambda: [one for one in book.reports if one.id == held])
+        assert wait_for(proxy, vm, len(ticks(proxy, vm)) + 2)
+        proxy.get(probe={"request_headers": [["effective", entry.context], ["resume", "request"]]})
+        assert connection.read_reply(held).status == 200
 
 
 @case("ticks go on after requests that failed", envoy=AGREES)

@@ -3,7 +3,7 @@ import time
 
 import pytest
 from kit.cases import AGREES, Differs, case
-from kit.setup import bare, example_filter, probe
+from kit.setup import bare, probe
 
 AREA = "WASI"
 
@@ -122,7 +122,6 @@ def test_unstable(serve):
     assert (clock.result, random.result) == (0, 0)
 
 
-@pytest.mark.parametrize("code", [0, 1])
 @case(
     "proc_exit ends the VM: the request fails, later ones work",
     envoy=Differs(
@@ -131,15 +130,7 @@ def test_unstable(serve):
         fails_with="assert 503 == 200",
     ),
 )
-def test_exit(serve, code):
+def test_exit(serve):
     proxy = serve(probe())
-    assert proxy.get(probe={"request_headers": [["exit", code]]}).status == 503
+    assert proxy.get(probe={"request_headers": [["exit", 0]]}).status == 503
     assert proxy.get().status == 200
-
-
-@pytest.mark.parametrize("runtime", ["go", "rust", "assemblyscript", "c"])
-@case("a filter with the runtime of its language starts, and reads what it needs of WASI", envoy=AGREES)
-def test_runtimes(serve, runtime):
-    reply = serve(example_filter(f"{runtime}-add-headers")).get()
-    assert reply.status == 200
-    assert reply.get("x-plugin") == f"{runtime}-add-headers"
