@@ -13,6 +13,7 @@ import pytest
 from hosts import FEATURES, HOSTS, Server
 from kit.cases import ORACLE, Differs, info_of, known_failure
 from kit.client import Proxy
+from kit.grpc_upstream import GrpcUpstream
 from kit.setup import Plugin, Setup, probe
 from kit.tcp import TcpProxy
 from kit.upstream import RawUpstream, Refusing, Silent, TcpUpstream, Upstream
@@ -284,6 +285,14 @@ def silent():
 def tcp_upstream():
     """A TCP server for this case: tcp_upstream.accept()."""
     server = TcpUpstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def grpc_upstream():
+    """The gRPC server for callouts."""
+    server = GrpcUpstream()
     yield server
     server.close()
 
