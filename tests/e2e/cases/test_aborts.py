@@ -2,12 +2,8 @@
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
-import h2.connection
-import h2.errors
-import h2.events
 import pytest
 from kit.cases import AGREES, case
-from kit.client import Proxy, new_case_id
 from kit.setup import probe
 
 AREA = "Aborts and failures"
@@ -154,51 +150,10 @@ def test_leave_calling(proxy, leave):
     assert proxy.get().reports[0].vm == reports[0].vm
 
 
-class Http2Client:
-    """An HTTP/2 connection that can reset one of its streams."""
-
-    def __init__(self, proxy):
-        self.socket = socket.create_connection(("127.0.0.1", proxy.port), 5)
-        self.http = h2.connection.H2Connection()
-        self.http.initiate_connection()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.socket.close()
-
-    def flush(self):
-        self.socket.sendall(self.http.data_to_send())
-
-    def send(self, **steering):
-        """Sends a request; returns its stream and its case's id."""
-        stream, case = self.http.get_next_available_stream_id(), new_case_id()
-        pseudo = [(":method", "GET"), (":scheme", "http"), (":authority", "conformance.test"), (":path", "/")]
-        self.http.send_headers(stream, [*pseudo, *Proxy.headers(case, **steering)], end_stream=True)
-        self.flush()
-        return stream, case
-
-    def reset(self, stream):
-        self.http.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
-        self.flush()
-
-    def read_status(self, stream):
-        """Reads until the response on this stream has ended."""
-        status = None
-        while True:
-            for event in self.http.receive_data(self.socket.recv(1 << 16)):
-                if isinstance(event, h2.events.ResponseReceived) and event.stream_id == stream:
-                    status = dict(event.headers)[b":status"]
-                elif isinstance(event, h2.events.StreamEnded) and event.stream_id == stream:
-                    return status
-            self.flush()
-
-
 @case("an HTTP/2 stream that the client resets ends alone: others of its connection go on", envoy=AGREES, needs="http2")
 def test_reset_http2_stream(serve):
     proxy = serve(probe(), http2=True, shared=True)
-    with Http2Client(proxy) as client:
+    with proxy.connect_http2() as client:
         paused, paused_case = client.send(probe={"request_headers": [["pause"]]})
         waiting, waiting_case = client.send(probe={}, upstream={"delay_ms": 300})
         other, other_case = client.send(probe={}, upstream={"delay_ms": 300})
@@ -208,10 +163,10 @@ def test_reset_http2_stream(serve):
         client.reset(waiting)
         assert proxy.reports(paused_case).callbacks == ["request_headers", "log", "done", "delete"]
         assert proxy.reports(waiting_case).callbacks == ["request_headers", "log", "done", "delete"]
-        assert client.read_status(other) == b"200"
+        assert client.read_reply(other).status == 200
         assert proxy.reports(other_case).ends == [1, 1, 1]
         again, _ = client.send(probe={})
-        assert client.read_status(again) == b"200"
+        assert client.read_reply(again).status == 200
 
 
 @case("50 clients that leave at once leave nothing behind", envoy=AGREES)

@@ -12,6 +12,9 @@ import time
 from dataclasses import dataclass
 from typing import Self
 
+import h2.connection
+import h2.errors
+import h2.events
 import h11
 import httpx
 from hosts.base import Server
@@ -157,6 +160,9 @@ class Proxy:
     def connect(self) -> RawConnection:
         return RawConnection(self)
 
+    def connect_http2(self) -> Http2Connection:
+        return Http2Connection(self)
+
 
 class RawConnection:
     """A connection to the proxy as a socket, with h11 to read what comes back."""
@@ -242,6 +248,63 @@ class RawConnection:
             self.socket.settimeout(10)
         self.rest += piece
         return False
+
+
+class Http2Connection:
+    """One HTTP/2 connection to the proxy, for cases about several streams of it."""
+
+    def __init__(self, proxy: Proxy, timeout: float = 10):
+        self.proxy = proxy
+        self.socket = socket.create_connection(("127.0.0.1", proxy.port), timeout)
+        self.http = h2.connection.H2Connection()
+        self.http.initiate_connection()
+        self._heads: dict[int, list[tuple[str, str]]] = {}
+        self._bodies: dict[int, bytes] = {}
+        self._ended: set[int] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.socket.close()
+
+    def send(self, headers=(), **steering) -> tuple[int, str]:
+        """Sends a GET, with the headers that steer (see Proxy.headers); returns its stream and the case's id."""
+        stream, case = self.http.get_next_available_stream_id(), new_case_id()
+        pseudo = [(":method", "GET"), (":scheme", "http"), (":authority", "conformance.test"), (":path", "/")]
+        self.http.send_headers(stream, [*pseudo, *Proxy.headers(case, **steering), *headers], end_stream=True)
+        self._flush()
+        return stream, case
+
+    def reset(self, stream: int) -> None:
+        self.http.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
+        self._flush()
+
+    def read_reply(self, stream: int, case: str = "") -> Reply:
+        """Reads until the response on this stream has ended."""
+        while stream not in self._ended:
+            data = self.socket.recv(1 << 16)
+            if not data:
+                raise ConnectionError("closed without a response")
+            for event in self.http.receive_data(data):
+                self._take(event)
+            self._flush()
+        headers = self._heads[stream]
+        return Reply(self.proxy, case, int(dict(headers)[":status"]), headers, self._bodies.get(stream, b""), "HTTP/2")
+
+    def _flush(self) -> None:
+        self.socket.sendall(self.http.data_to_send())
+
+    def _take(self, event) -> None:
+        if isinstance(event, h2.events.ResponseReceived):
+            self._heads[event.stream_id] = texts(event.headers)
+        elif isinstance(event, h2.events.DataReceived):
+            self._bodies[event.stream_id] = self._bodies.get(event.stream_id, b"") + event.data
+            self.http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.StreamReset):
+            raise ConnectionError(f"stream {event.stream_id} was reset")
+        elif isinstance(event, h2.events.StreamEnded):
+            self._ended.add(event.stream_id)
 
 
 def eventually(question, timeout: float = 5.0, step: float = 0.02):
