@@ -160,8 +160,11 @@ std::string read_file(const std::string &path) {
   return bytes;
 }
 
-proxywasm::plugin load_plugin(const proxywasm::engine &engine, const plugin_options &options) {
-  const proxywasm::module module(engine, read_file(options.file));
+proxywasm::plugin load_plugin(const proxywasm::engine &engine, module_set &modules, const plugin_options &options) {
+  auto module = modules.find(options.file);
+  if (module == modules.end()) {
+    module = modules.emplace(options.file, proxywasm::module(engine, read_file(options.file))).first;
+  }
   proxywasm::plugin_config config(options.name);
   proxywasm_limits limits{};
   limits.deadline_ns = options.deadline_ms * 1'000'000;
@@ -180,7 +183,7 @@ proxywasm::plugin load_plugin(const proxywasm::engine &engine, const plugin_opti
   for (const std::string &capability : options.allow) {
     config.allow(capability);
   }
-  return proxywasm::plugin(module, config);
+  return proxywasm::plugin(module->second, config);
 }
 
 std::string error_line(const std::string &who, const proxywasm::error &error) {

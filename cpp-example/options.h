@@ -58,8 +58,11 @@ proxywasm::failure_policy parse_policy(const std::string &text);
 // A whole file. Throws usage_error.
 std::string read_file(const std::string &path);
 
-// Reads, compiles and configures a plugin. Throws usage_error (no such file) or proxywasm::error.
-proxywasm::plugin load_plugin(const proxywasm::engine &engine, const plugin_options &options);
+// Compiled modules by file: plugins that run the same code share them.
+using module_set = std::map<std::string, proxywasm::module>;
+// Reads and compiles what is not in `modules` yet, and configures a plugin. Throws usage_error (no such file) or
+// proxywasm::error.
+proxywasm::plugin load_plugin(const proxywasm::engine &engine, module_set &modules, const plugin_options &options);
 
 // "not_wasm: BAD_MODULE: ...": one line, without the backtrace that may follow. `who` may be empty.
 std::string error_line(const std::string &who, const proxywasm::error &error);

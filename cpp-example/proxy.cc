@@ -81,11 +81,12 @@ struct stop_all {
   thread_pool &others;
 };
 
-std::vector<proxywasm::plugin> load_plugins(const proxywasm::engine &engine, const std::vector<plugin_options> &all) {
+std::vector<proxywasm::plugin> load_plugins(const proxywasm::engine &engine, module_set &modules,
+                                            const std::vector<plugin_options> &all) {
   std::vector<proxywasm::plugin> plugins;
   for (const plugin_options &one : all) {
     try {
-      plugins.push_back(load_plugin(engine, one));
+      plugins.push_back(load_plugin(engine, modules, one));
     } catch (const proxywasm::error &error) {
       throw usage_error(error_line(one.name, error));
     }
@@ -108,7 +109,9 @@ int serve(const proxy_options &options) {
     throw usage_error("libevent cannot use threads");
   }
   const proxywasm::engine engine;
-  const plugin_set plugins{load_plugins(engine, options.plugins), load_plugins(engine, options.services)};
+  module_set modules;
+  const plugin_set plugins{load_plugins(engine, modules, options.plugins),
+                           load_plugins(engine, modules, options.services)};
   // Without it no plugin would ever be interrupted.
   engine.start_ticker();
 

@@ -11,10 +11,11 @@ namespace {
 bool start_plugins(const scenario &script, const proxywasm::engine &engine, const proxywasm::worker &worker,
                    std::vector<proxywasm::instance> &instances, report_json &report) {
   bool all = true;
+  module_set modules;
   for (const plugin_options &options : script.plugins) {
     report_json one = {{"name", options.name}, {"loaded", false}, {"started", false}};
     try {
-      const proxywasm::plugin plugin = load_plugin(engine, options);
+      const proxywasm::plugin plugin = load_plugin(engine, modules, options);
       one["loaded"] = true;
       instances.push_back(worker.add_plugin(plugin));
       one["started"] = true;
