@@ -132,20 +132,21 @@ def test_http_10_keep_alive(proxy):
 
 
 @case(
-    "an HTTP/2 request is shown as one of HTTP/1.1 is: headers with pseudo headers, body and end",
+    "an HTTP/2 request is shown as one of HTTP/1.1 is: headers with pseudo headers, and its body",
     envoy=AGREES,
     needs="http2",
 )
 def test_http2(serve):
     proxy = serve(probe(), http2=True, shared=True)
-    steps = {"request_headers": [["map", "request_headers"]], "request_body": [["count", "request_body"]]}
+    steps = {"request_headers": [["map", "request_headers"]], "request_body": [["body", "request_body", 0, -1]]}
     reply = proxy.post(b"some body", path="/path?a=1", headers=[("x-a", "1")], probe=steps, upstream={"echo": True})
     assert (reply.status, reply.version, reply.body) == (200, "HTTP/2", b"some body")
     headers = reply.reports.result("request_headers", "map")
     assert dict(headers)[":method"] == "POST"
     assert dict(headers)[":path"] == "/path?a=1"
     assert ["x-a", "1"] in headers
-    assert reply.reports.result("request_body", "count")["total"] == 9
+    # The client's end may come in a frame of its own, behind the answer to the whole body.
+    assert "".join(piece or "" for piece in reply.reports.results("request_body", "body")) == "some body"
     assert reply.reports.ends == [1, 1, 1]
 
 
