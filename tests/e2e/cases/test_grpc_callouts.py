@@ -8,7 +8,7 @@ from kit.cases import AGREES, Differs, case
 from kit.client import new_case_id
 from kit.grpc_upstream import SERVICE
 from kit.setup import GUESTS, Plugin, bare, probe
-from kit.upstream import Refusing
+from kit.upstream import Refusing, Silent
 
 AREA = "gRPC callouts"
 
@@ -25,9 +25,10 @@ DEADLINE_EXCEEDED, UNAVAILABLE = 4, 14
 @pytest.fixture(scope="session")
 def clusters(grpc_upstream):
     """Clusters of the shared server: names with "grpc" in them speak HTTP/2."""
-    refusing = Refusing()
-    yield (("grpc", grpc_upstream.port), ("grpc-refused", refusing.port))
+    refusing, silent = Refusing(), Silent()
+    yield (("grpc", grpc_upstream.port), ("grpc-refused", refusing.port), ("grpc-silent", silent.port))
     refusing.close()
+    silent.close()
 
 
 @pytest.fixture
@@ -142,11 +143,11 @@ def test_codes(proxy, name):
     ),
     needs=NEEDS,
 )
-def test_timeout(proxy, grpc_upstream, name):
-    reports = asked(proxy, unary(name, STATUS, RESUME, orders={"delay_ms": 3000}, timeout_ms=150)).reports
+def test_timeout(proxy, name):
+    # A service that takes the call would end it itself when the time is up.
+    reports = asked(proxy, unary(name, STATUS, RESUME, upstream="grpc-silent", timeout_ms=150)).reports
     assert ends(reports) == [DEADLINE_EXCEEDED]
     assert reports.result("grpc_close", "grpc_status")[0] == DEADLINE_EXCEEDED
-    assert grpc_upstream.wait(name, lambda call: call.over).cancelled
 
 
 @case("a service that refuses the connection: the call ends with 14, UNAVAILABLE", envoy=AGREES, needs=NEEDS)
@@ -325,6 +326,20 @@ def test_metadata(proxy, name):
     assert ["x-u", ""] in trailing
 
 
+@case(
+    "metadata in -bin: the host encodes the bytes that a plugin sends; what comes is shown as on the wire, in base64",
+    envoy=AGREES,
+    needs=NEEDS,
+)
+def test_binary_metadata(proxy, grpc_upstream, name):
+    orders = {"trailing_bin": [["x-raw-bin", "00017fff"]]}
+    steps = [stream(name, "Chat", orders, [["x-own-bin", "\xff\0"]], trailing=[TRAILING], closed=[RESUME])]
+    reports = asked(proxy, *steps, ["grpc_send", "", True]).reports
+    assert grpc_upstream.wait(name).get_all("x-own-bin") == [b"\xff\0"]
+    trailing = reports.result("grpc_receive_trailing_metadata", "map")
+    assert dict(trailing)["x-raw-bin"].rstrip("=") == "AAF//w"
+
+
 @case("a service that sends a stream: its messages come in order", envoy=AGREES, needs=NEEDS)
 def test_server_stream(proxy, name):
     steps = [stream(name, "Server", {"count": 20}, then=[MESSAGE], closed=[RESUME]), ["grpc_send", "n", True]]
@@ -369,7 +384,7 @@ def test_stream_refused(proxy, name):
 @case("a stream that is cancelled gets nothing more, and the service learns of it", envoy=AGREES, needs=NEEDS)
 def test_stream_cancel(proxy, grpc_upstream, name):
     then = [MESSAGE, ["grpc_cancel"], RESUME]
-    reports = asked(proxy, stream(name, "Chat", then=then), ["grpc_send", "one", False]).reports
+    reports = asked(proxy, stream(name, "Chat", {"end_ms": 3000}, then=then), ["grpc_send", "one", False]).reports
     assert grpc_upstream.wait(name, lambda call: call.over).cancelled
     assert received(reports) == ["one"]
     assert ends(reports) == []

@@ -510,7 +510,9 @@ def test_change_by_tick(tcp):
     proxy = tcp(tcp_probe(on=on, silent=("tick",)))
     _, upstream = proxy.pair(b"held")
     assert read(upstream, 7) == b"changed"
-    assert [one.result for one in proxy.book.reports.of("tick", op="body")] == ["held"]
+    book = proxy.book
+    found = book.wait(lambda: book.reports.of("tick", op="body"))
+    assert [one.result for one in found] == ["held"]
 
 
 @case("while one direction is paused the other goes on", envoy=AGREES, needs="tcp")
@@ -704,6 +706,29 @@ def test_http_hostcalls(tcp):
     assert next(one for one in results if one.op == "proxy_get_header_map_pairs").out == [0, 0]
     upstream.sendall(b"answer")
     assert read(client, 6) == b"answer"
+
+
+@case(
+    "a buffer that is not there, the other direction's or a body's, is NOT_FOUND",
+    envoy=Differs(
+        does="gives OK and nothing to one who reads, and BAD_ARGUMENT to one who writes",
+        because="the specification has NOT_FOUND for it; SDKs make the same of both when they read",
+        fails_with=r"assert \[0, 0, 2, 2\] ==",
+    ),
+    needs="tcp",
+)
+def test_missing_buffers(tcp):
+    proxy = tcp(
+        bare(
+            "downstream_data: nth 1; proxy_get_buffer_bytes 0 0 10 @ @; proxy_get_buffer_bytes 3 0 10 @ @; "
+            "proxy_set_buffer_bytes 0 0 0 'x'; proxy_set_buffer_bytes 3 0 0 'x'"
+        )
+    )
+    _, upstream = proxy.pair(b"data")
+    assert read(upstream, 4) == b"data"
+    proxy.wait("downstream_data", 2, op="proxy_set_buffer_bytes")
+    results = proxy.reports.results("downstream_data")
+    assert results == [1, 1, 1, 1]
 
 
 @case("hostcalls about a connection's data: what succeeds and what is a bad argument", envoy=AGREES, needs="tcp")

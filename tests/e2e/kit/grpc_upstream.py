@@ -48,10 +48,12 @@ class GrpcUpstream:
     status, message   of the end, in place of OK
     early             true: ends before any message and without initial metadata
     delay_ms          before the answer
+    end_ms            before the status
     size              the answer is so many bytes of "x"
     count             number of messages of Server
     initial           [[name, value], …] initial metadata
     trailing          [[name, value], …] trailing metadata
+    trailing_bin      [[name, hex], …] the same, of names in -bin
     """
 
     def __init__(self) -> None:
@@ -129,7 +131,10 @@ class GrpcUpstream:
         self._note(call, half_closed=True)
 
     def _end(self, context, orders: dict) -> None:
-        context.set_trailing_metadata(tuple(map(tuple, orders.get("trailing", []))))
+        binary = [(name, bytes.fromhex(value)) for name, value in orders.get("trailing_bin", [])]
+        # A cancelled stream may look half closed for a moment.
+        orders["_cancelled"].wait(orders.get("end_ms", 0) / 1000)
+        context.set_trailing_metadata((*map(tuple, orders.get("trailing", [])), *binary))
         orders["_completed"].set()
         if status := orders.get("status"):
             context.abort(code_of(status), orders.get("message", ""))
