@@ -25,6 +25,7 @@ FEATURES = {
     "http_callouts": "HTTP calls of plugins",
     "grpc_callouts": "gRPC calls of plugins",
     "pause_response": "the response can be paused",
+    "grpc_local_responses": "gRPC requests are answered in gRPC's form when a plugin answers",
     "metrics": "the host tells the plugins' metrics",
     "envoy_attributes": "attributes of Envoy's own configuration: xds, metadata",
 }
@@ -74,15 +75,16 @@ class Server(ABC):
         for line in stream:
             self.book.add(line.rstrip("\n"))
 
-    def wait_until(self, ready, timeout: float = 90.0) -> object:
+    def wait_until(self, ready) -> object:
         """Asks `ready()` until it is true; StartFailed when the program ends or time is up."""
+        timeout = self.setup.start_timeout
         end = time.monotonic() + timeout
         while not (found := ready()):
             if not self.alive():
                 time.sleep(0.1)  # the rest of the log
                 raise StartFailed("\n".join(self.book.lines[-40:]) or f"ended with code {self.process.returncode}")
             if time.monotonic() > end:
-                self.stop()
+                self.stop(patience=0.1)
                 raise StartFailed(f"not ready after {timeout} s\n" + "\n".join(self.book.lines[-40:]))
             time.sleep(0.01)
         return found
@@ -97,15 +99,15 @@ class Server(ABC):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
 
-    def stop(self) -> int | None:
-        """Ends the process; returns its exit code, None if it had to be killed."""
+    def stop(self, patience: float = 5) -> int | None:
+        """Ends the process; returns its exit code, None if it had to be killed when `patience` seconds were over."""
         if self.process is None:
             return None
         killed = False
         if self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(5)
+                self.process.wait(patience)
             except subprocess.TimeoutExpired:
                 killed = True
                 self.process.kill()

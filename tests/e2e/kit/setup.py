@@ -60,6 +60,8 @@ class Setup:
     log_level: str = "info"
     #: Event loops or worker processes.
     workers: int = 1
+    #: Seconds until the server has to take connections.
+    start_timeout: float = 90
 
 
 def script(on: dict | None = None, /, *, name: str = "probe", silent: tuple[str, ...] = (), **callbacks) -> str:
