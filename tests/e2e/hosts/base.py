@@ -94,10 +94,11 @@ class Server(ABC):
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def memory_kib(self) -> int:
-        """Resident memory of the process that runs the plugins."""
+    def memory_kib(self, peak: bool = False) -> int:
+        """Resident memory of the process that runs the plugins: now, or the most that it has had."""
+        field = "VmHWM:" if peak else "VmRSS:"
         status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith(field)))
 
     def stop(self, patience: float = 5) -> int | None:
         """Ends the process; returns its exit code, None if it had to be killed when `patience` seconds were over."""
