@@ -28,16 +28,20 @@ def pytest_addoption(parser):
         "--host",
         action="append",
         choices=sorted(HOSTS),
-        help="A host to run against; more than once for more. Default: all.",
+        help="A host to run against; more than once for more. Default: all that are ready.",
     )
     group.addoption("--results", type=Path, help="Where to write what came out, as JSON.")
 
 
 def pytest_configure(config):
     config.results = collections.OrderedDict()
-    for name in config.getoption("--host") or HOSTS:
+    for name in chosen_hosts(config):
         if reason := HOSTS[name].missing():
             raise pytest.UsageError(f"{name} is not there: {reason}")
+
+
+def chosen_hosts(config) -> list[str]:
+    return config.getoption("--host") or [name for name, host in HOSTS.items() if host.ready]
 
 
 # ---- Cases ----
@@ -45,7 +49,7 @@ def pytest_configure(config):
 
 def pytest_generate_tests(metafunc):
     if "host" in metafunc.fixturenames:
-        metafunc.parametrize("host", metafunc.config.getoption("--host") or list(HOSTS), indirect=True, scope="session")
+        metafunc.parametrize("host", chosen_hosts(metafunc.config), indirect=True, scope="session")
 
 
 def case_id(item) -> str:

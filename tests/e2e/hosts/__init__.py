@@ -4,7 +4,8 @@
 from .base import FEATURES, Host, Server, StartFailed
 from .envoy_builtin import EnvoyBuiltin
 from .example import Example
+from .nginx import Nginx
 
-HOSTS: dict[str, Host] = {host.name: host for host in (Example(), EnvoyBuiltin())}
+HOSTS: dict[str, Host] = {host.name: host for host in (Example(), EnvoyBuiltin(), Nginx())}
 
 __all__ = ["FEATURES", "HOSTS", "Host", "Server", "StartFailed"]

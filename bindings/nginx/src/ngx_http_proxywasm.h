@@ -1,0 +1,144 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * Plugins in HTTP requests.
+ */
+
+#ifndef NGX_HTTP_PROXYWASM_H_INCLUDED
+#define NGX_HTTP_PROXYWASM_H_INCLUDED
+
+
+#include "ngx_proxywasm.h"
+#include <ngx_http.h>
+
+
+/* a bit of r->buffered: the response waits for a plugin */
+#define NGX_HTTP_PROXYWASM_BUFFERED  0x08
+
+/* buffers that go to the library at a time */
+#define NGX_HTTP_PROXYWASM_CHUNKS    32
+
+
+typedef struct {
+    ngx_array_t             *plugins;    /* of ngx_proxywasm_plugin_t * */
+    ngx_proxywasm_chain_t   *chain;
+    ngx_flag_t               in_access;
+} ngx_http_proxywasm_loc_conf_t;
+
+
+/* A response that a plugin made. */
+typedef struct {
+    ngx_uint_t               status;
+    ngx_int_t                grpc_status;    /* -1: none given */
+    ngx_str_t                details;
+    ngx_str_t                body;
+    ngx_array_t              headers;    /* of ngx_table_elt_t */
+} ngx_http_proxywasm_local_t;
+
+
+/* A request on its way through the plugins. */
+typedef struct {
+    ngx_http_request_t          *request;
+    ngx_proxywasm_chain_t       *chain;
+    proxywasm_stream            *stream;
+
+    /* does what callbacks have noted, when the library has returned */
+    ngx_event_t                  event;
+    ngx_http_proxywasm_local_t  *local;
+    /* why a local response was sent, for response.code_details */
+    ngx_str_t                    details;
+    unsigned                     resume_request:1;
+    unsigned                     resume_response:1;
+    unsigned                     close:1;
+
+    /* the request */
+    unsigned                     request_shown:1;
+    unsigned                     request_passed:1;
+    unsigned                     request_waiting:1;
+    unsigned                     has_body:1;
+    /* the headers wait for the body */
+    unsigned                     wants_body:1;
+    unsigned                     body_reading:1;
+    unsigned                     body_read:1;
+    unsigned                     body_ended:1;
+    off_t                        body_size;
+    ngx_chain_t                 *request_free;
+    ngx_chain_t                 *request_busy;
+
+    /* the response */
+    unsigned                     response_shown:1;
+    unsigned                     response_passed:1;
+    unsigned                     response_end_shown:1;
+    unsigned                     response_waiting:1;
+    unsigned                     dropping:1;
+    ngx_chain_t                 *response_free;
+    ngx_chain_t                 *response_busy;
+} ngx_http_proxywasm_ctx_t;
+
+
+extern ngx_module_t  ngx_http_proxywasm_module;
+
+/* ngx_http_proxywasm_request.c */
+
+ngx_http_proxywasm_ctx_t *ngx_http_proxywasm_get_ctx(ngx_http_request_t *r);
+ngx_int_t ngx_http_proxywasm_request_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_proxywasm_log_handler(ngx_http_request_t *r);
+ngx_int_t ngx_http_proxywasm_request_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
+
+extern ngx_http_request_body_filter_pt  ngx_http_proxywasm_next_request_body;
+
+/* ngx_http_proxywasm_response.c */
+
+ngx_int_t ngx_http_proxywasm_header_filter(ngx_http_request_t *r);
+ngx_int_t ngx_http_proxywasm_body_filter(ngx_http_request_t *r,
+    ngx_chain_t *in);
+ngx_int_t ngx_http_proxywasm_send_local(ngx_http_request_t *r,
+    ngx_http_proxywasm_ctx_t *ctx);
+void ngx_http_proxywasm_resume_response(ngx_http_proxywasm_ctx_t *ctx);
+
+extern ngx_http_output_header_filter_pt  ngx_http_proxywasm_next_header;
+extern ngx_http_output_body_filter_pt    ngx_http_proxywasm_next_body;
+
+/* ngx_http_proxywasm_grpc.c */
+
+ngx_uint_t ngx_http_proxywasm_is_grpc(ngx_http_request_t *r);
+ngx_int_t ngx_http_proxywasm_to_grpc(ngx_http_request_t *r,
+    ngx_http_proxywasm_local_t *local);
+
+/* ngx_http_proxywasm_chain.c */
+
+ngx_chain_t *ngx_http_proxywasm_to_chunks(ngx_chain_t *in,
+    proxywasm_chunk *chunks, ngx_uint_t *n, ngx_uint_t *last);
+void ngx_http_proxywasm_consume(ngx_chain_t *in, ngx_chain_t *end);
+ngx_uint_t ngx_http_proxywasm_same(ngx_chain_t *in, proxywasm_outcome *outcome,
+    ngx_uint_t last);
+ngx_chain_t *ngx_http_proxywasm_to_chain(ngx_http_request_t *r,
+    ngx_chain_t **free, proxywasm_outcome *outcome, ngx_uint_t last);
+
+/* ngx_http_proxywasm_headers.c */
+
+ngx_uint_t ngx_http_proxywasm_count_headers(ngx_http_request_t *r,
+    int32_t map);
+int32_t ngx_http_proxywasm_get_header(void *user_data, void *stream_data,
+    int32_t map, proxywasm_slice name, proxywasm_slice *value);
+int32_t ngx_http_proxywasm_get_headers(void *user_data, void *stream_data,
+    int32_t map, proxywasm_pair *pairs, size_t capacity, size_t *count);
+int32_t ngx_http_proxywasm_add_header(void *user_data, void *stream_data,
+    int32_t map, proxywasm_slice name, proxywasm_slice value);
+int32_t ngx_http_proxywasm_replace_header(void *user_data, void *stream_data,
+    int32_t map, proxywasm_slice name, proxywasm_slice value);
+int32_t ngx_http_proxywasm_remove_header(void *user_data, void *stream_data,
+    int32_t map, proxywasm_slice name);
+int32_t ngx_http_proxywasm_set_headers(void *user_data, void *stream_data,
+    int32_t map, const proxywasm_pair *pairs, size_t count);
+ngx_int_t ngx_http_proxywasm_push_response_header(ngx_http_request_t *r,
+    ngx_str_t *name, ngx_str_t *value);
+
+/* ngx_http_proxywasm_host.c */
+
+void ngx_http_proxywasm_fill_host(proxywasm_host *host);
+void ngx_http_proxywasm_post(ngx_http_proxywasm_ctx_t *ctx);
+
+
+#endif /* NGX_HTTP_PROXYWASM_H_INCLUDED */

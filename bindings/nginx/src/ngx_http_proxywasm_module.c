@@ -1,0 +1,237 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The http module: directives, and where plugins come into requests.
+ */
+
+
+#include "ngx_http_proxywasm.h"
+
+
+static ngx_int_t ngx_http_proxywasm_preconfiguration(ngx_conf_t *cf);
+static ngx_int_t ngx_http_proxywasm_postconfiguration(ngx_conf_t *cf);
+static void *ngx_http_proxywasm_create_loc_conf(ngx_conf_t *cf);
+static char *ngx_http_proxywasm_merge_loc_conf(ngx_conf_t *cf, void *parent,
+    void *child);
+static char *ngx_http_proxywasm_plugin(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_proxywasm_access_handler(ngx_http_request_t *r);
+
+
+static ngx_command_t  ngx_http_proxywasm_commands[] = {
+
+    { ngx_string("proxy_wasm"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
+      ngx_http_proxywasm_plugin,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("proxy_wasm_request_headers_in_access"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_proxywasm_loc_conf_t, in_access),
+      NULL },
+
+      ngx_null_command
+};
+
+
+static ngx_http_module_t  ngx_http_proxywasm_module_ctx = {
+    ngx_http_proxywasm_preconfiguration,   /* preconfiguration */
+    ngx_http_proxywasm_postconfiguration,  /* postconfiguration */
+
+    NULL,                                  /* create main configuration */
+    NULL,                                  /* init main configuration */
+
+    NULL,                                  /* create server configuration */
+    NULL,                                  /* merge server configuration */
+
+    ngx_http_proxywasm_create_loc_conf,    /* create location configuration */
+    ngx_http_proxywasm_merge_loc_conf      /* merge location configuration */
+};
+
+
+ngx_module_t  ngx_http_proxywasm_module = {
+    NGX_MODULE_V1,
+    &ngx_http_proxywasm_module_ctx,        /* module context */
+    ngx_http_proxywasm_commands,           /* module directives */
+    NGX_HTTP_MODULE,                       /* module type */
+    NULL,                                  /* init master */
+    NULL,                                  /* init module */
+    NULL,                                  /* init process */
+    NULL,                                  /* init thread */
+    NULL,                                  /* exit thread */
+    NULL,                                  /* exit process */
+    NULL,                                  /* exit master */
+    NGX_MODULE_V1_PADDING
+};
+
+
+static ngx_proxywasm_side_t  ngx_http_proxywasm_side = {
+    ngx_http_proxywasm_fill_host
+};
+
+
+static ngx_int_t
+ngx_http_proxywasm_preconfiguration(ngx_conf_t *cf)
+{
+    ngx_proxywasm_http_side = &ngx_http_proxywasm_side;
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_proxywasm_postconfiguration(ngx_conf_t *cf)
+{
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_REWRITE_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_proxywasm_rewrite_handler;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_proxywasm_access_handler;
+
+    h = ngx_array_push(&cmcf->phases[NGX_HTTP_LOG_PHASE].handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    *h = ngx_http_proxywasm_log_handler;
+
+    ngx_http_proxywasm_next_header = ngx_http_top_header_filter;
+    ngx_http_top_header_filter = ngx_http_proxywasm_header_filter;
+
+    ngx_http_proxywasm_next_body = ngx_http_top_body_filter;
+    ngx_http_top_body_filter = ngx_http_proxywasm_body_filter;
+
+    ngx_http_proxywasm_next_request_body = ngx_http_top_request_body_filter;
+    ngx_http_top_request_body_filter = ngx_http_proxywasm_request_body_filter;
+
+    return NGX_OK;
+}
+
+
+static void *
+ngx_http_proxywasm_create_loc_conf(ngx_conf_t *cf)
+{
+    ngx_http_proxywasm_loc_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_http_proxywasm_loc_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    conf->in_access = NGX_CONF_UNSET;
+
+    return conf;
+}
+
+
+/* A block with plugins of its own has those alone. */
+
+static char *
+ngx_http_proxywasm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
+{
+    ngx_http_proxywasm_loc_conf_t *prev = parent;
+    ngx_http_proxywasm_loc_conf_t *conf = child;
+
+    ngx_conf_merge_value(conf->in_access, prev->in_access, 0);
+
+    if (prev->plugins && prev->chain == NULL) {
+        prev->chain = ngx_proxywasm_add_chain(cf, prev->plugins);
+        if (prev->chain == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    if (conf->plugins == NULL) {
+        conf->plugins = prev->plugins;
+        conf->chain = prev->chain;
+        return NGX_CONF_OK;
+    }
+
+    conf->chain = ngx_proxywasm_add_chain(cf, conf->plugins);
+
+    return conf->chain ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+static char *
+ngx_http_proxywasm_plugin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_http_proxywasm_loc_conf_t *lcf = conf;
+
+    ngx_str_t                *value, config;
+    ngx_proxywasm_plugin_t  **slot;
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 3) {
+        config = value[2];
+
+    } else {
+        ngx_str_null(&config);
+    }
+
+    if (lcf->plugins == NULL) {
+        lcf->plugins = ngx_array_create(cf->pool, 2,
+                                        sizeof(ngx_proxywasm_plugin_t *));
+        if (lcf->plugins == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    slot = ngx_array_push(lcf->plugins);
+    if (slot == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *slot = ngx_proxywasm_add_plugin(cf, &value[1], &config);
+
+    return *slot ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+static ngx_int_t
+ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r)
+{
+    ngx_http_proxywasm_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
+
+    if (lcf->chain == NULL || lcf->in_access) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_proxywasm_request_handler(r);
+}
+
+
+static ngx_int_t
+ngx_http_proxywasm_access_handler(ngx_http_request_t *r)
+{
+    ngx_http_proxywasm_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
+
+    if (lcf->chain == NULL || !lcf->in_access) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_proxywasm_request_handler(r);
+}

@@ -1,0 +1,539 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The request on its way through the plugins: headers in the rewrite or access
+ * phase, then the body as it is read, so that everything is decided before the
+ * content handler runs.
+ */
+
+
+#include "ngx_http_proxywasm.h"
+
+
+static ngx_http_proxywasm_ctx_t *ngx_http_proxywasm_create_ctx(
+    ngx_http_request_t *r, ngx_proxywasm_chain_t *chain);
+static void ngx_http_proxywasm_cleanup(void *data);
+static void ngx_http_proxywasm_on_event(ngx_event_t *ev);
+static ngx_int_t ngx_http_proxywasm_show_headers(ngx_http_request_t *r,
+    ngx_http_proxywasm_ctx_t *ctx);
+static ngx_int_t ngx_http_proxywasm_apply_request(
+    ngx_http_proxywasm_ctx_t *ctx, proxywasm_outcome *outcome);
+static ngx_int_t ngx_http_proxywasm_wait(ngx_http_proxywasm_ctx_t *ctx);
+static ngx_int_t ngx_http_proxywasm_read_body(ngx_http_proxywasm_ctx_t *ctx);
+static void ngx_http_proxywasm_body_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_proxywasm_show_body(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_chain_t *in);
+static ngx_int_t ngx_http_proxywasm_pass_body(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_outcome *outcome, ngx_chain_t *in, ngx_chain_t *end);
+static void ngx_http_proxywasm_resume_request(ngx_http_proxywasm_ctx_t *ctx);
+static void ngx_http_proxywasm_end(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_int_t rc);
+
+
+ngx_http_request_body_filter_pt  ngx_http_proxywasm_next_request_body;
+
+
+/* ---- context ---- */
+
+ngx_http_proxywasm_ctx_t *
+ngx_http_proxywasm_get_ctx(ngx_http_request_t *r)
+{
+    ngx_pool_cleanup_t        *cln;
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+
+    if (ctx == NULL && (r->internal || r->filter_finalize)) {
+
+        /* an internal redirect, or an error page, forgets the contexts */
+
+        for (cln = r->pool->cleanup; cln; cln = cln->next) {
+            if (cln->handler == ngx_http_proxywasm_cleanup) {
+                ctx = cln->data;
+                ngx_http_set_ctx(r, ctx, ngx_http_proxywasm_module);
+                break;
+            }
+        }
+    }
+
+    return ctx;
+}
+
+
+static ngx_http_proxywasm_ctx_t *
+ngx_http_proxywasm_create_ctx(ngx_http_request_t *r,
+    ngx_proxywasm_chain_t *chain)
+{
+    ngx_pool_cleanup_t        *cln;
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_proxywasm_ctx_t));
+    if (cln == NULL) {
+        return NULL;
+    }
+
+    ctx = cln->data;
+    ngx_memzero(ctx, sizeof(ngx_http_proxywasm_ctx_t));
+
+    ctx->request = r;
+    ctx->chain = chain;
+    ctx->event.handler = ngx_http_proxywasm_on_event;
+    ctx->event.data = ctx;
+    ctx->event.log = r->connection->log;
+
+    if (proxywasm_stream_new(chain->chain, PROXYWASM_STREAM_KIND_HTTP, ctx,
+                             &ctx->stream)
+        != PROXYWASM_RESULT_OK)
+    {
+        return NULL;
+    }
+
+    cln->handler = ngx_http_proxywasm_cleanup;
+    ngx_http_set_ctx(r, ctx, ngx_http_proxywasm_module);
+
+    return ctx;
+}
+
+
+/* The request has been logged, and ends. */
+
+static void
+ngx_http_proxywasm_cleanup(void *data)
+{
+    ngx_http_proxywasm_ctx_t *ctx = data;
+
+    (void) proxywasm_stream_done(ctx->stream);
+    proxywasm_stream_free(ctx->stream);
+
+    if (ctx->event.posted) {
+        ngx_delete_posted_event(&ctx->event);
+    }
+}
+
+
+ngx_int_t
+ngx_http_proxywasm_log_handler(ngx_http_request_t *r)
+{
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = r == r->main ? ngx_http_proxywasm_get_ctx(r) : NULL;
+
+    if (ctx) {
+        (void) proxywasm_stream_log(ctx->stream);
+    }
+
+    return NGX_OK;
+}
+
+
+/* What callbacks have noted; NGINX has come back to its loop. */
+
+static void
+ngx_http_proxywasm_on_event(ngx_event_t *ev)
+{
+    ngx_connection_t          *c;
+    ngx_http_request_t        *r;
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = ev->data;
+    r = ctx->request;
+    c = r->connection;
+
+    ngx_http_set_log_request(c->log, r);
+
+    if (ctx->close) {
+        ngx_http_proxywasm_end(ctx, NGX_HTTP_CLOSE);
+
+    } else if (ctx->local) {
+
+        if (ctx->response_shown && !ctx->response_passed) {
+            /* in place of a response that waits */
+            ngx_http_proxywasm_resume_response(ctx);
+
+        } else {
+            ngx_http_proxywasm_end(ctx, ngx_http_proxywasm_send_local(r, ctx));
+        }
+
+    } else if (ctx->resume_request) {
+        ngx_http_proxywasm_resume_request(ctx);
+
+    } else if (ctx->resume_response) {
+        ngx_http_proxywasm_resume_response(ctx);
+    }
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+/* Ends a request from outside of its handlers. */
+
+static void
+ngx_http_proxywasm_end(ngx_http_proxywasm_ctx_t *ctx, ngx_int_t rc)
+{
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    if (ctx->body_reading && !ctx->body_read) {
+        /* nobody waits for the body any more */
+        ctx->body_read = 1;
+        r->read_event_handler = ngx_http_block_reading;
+
+        if (r->connection->read->timer_set) {
+            ngx_del_timer(r->connection->read);
+        }
+    }
+
+    ngx_http_finalize_request(r, rc);
+}
+
+
+/* ---- headers ---- */
+
+ngx_int_t
+ngx_http_proxywasm_request_handler(ngx_http_request_t *r)
+{
+    ngx_int_t                       rc;
+    ngx_http_proxywasm_ctx_t       *ctx;
+    ngx_http_proxywasm_loc_conf_t  *lcf;
+
+    if (r != r->main) {
+        return NGX_DECLINED;
+    }
+
+    ctx = ngx_http_proxywasm_get_ctx(r);
+
+    if (ctx == NULL) {
+        lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
+
+        if (lcf->chain->chain == NULL) {
+            return NGX_HTTP_SERVICE_UNAVAILABLE;
+        }
+
+        ctx = ngx_http_proxywasm_create_ctx(r, lcf->chain);
+        if (ctx == NULL) {
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+    }
+
+    if (!ctx->request_shown) {
+        rc = ngx_http_proxywasm_show_headers(r, ctx);
+        if (rc != NGX_OK) {
+            return rc;
+        }
+    }
+
+    if (ctx->request_waiting && !ctx->request_passed && !ctx->wants_body) {
+        return ngx_http_proxywasm_wait(ctx);
+    }
+
+    if ((ctx->chain->phases & PROXYWASM_PHASE_REQUEST_BODY)
+        && ctx->has_body
+        && !ctx->body_reading)
+    {
+        return ngx_http_proxywasm_read_body(ctx);
+    }
+
+    if (!ctx->request_passed) {
+        return ngx_http_proxywasm_wait(ctx);
+    }
+
+    return NGX_DECLINED;
+}
+
+
+static ngx_int_t
+ngx_http_proxywasm_show_headers(ngx_http_request_t *r,
+    ngx_http_proxywasm_ctx_t *ctx)
+{
+    int32_t            result;
+    proxywasm_outcome  outcome;
+
+    ctx->request_shown = 1;
+    ctx->has_body = r->headers_in.content_length_n > 0 || r->headers_in.chunked;
+
+    outcome.struct_size = sizeof(proxywasm_outcome);
+
+    result = proxywasm_stream_on_request_headers(ctx->stream,
+                 ngx_http_proxywasm_count_headers(r,
+                                                PROXYWASM_MAP_REQUEST_HEADERS),
+                 !ctx->has_body, &outcome);
+
+    if (result != PROXYWASM_RESULT_OK) {
+        ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,
+                       "proxywasm request headers: %s",
+                       proxywasm_result_name(result));
+    }
+
+    return ngx_http_proxywasm_apply_request(ctx, &outcome);
+}
+
+
+/*
+ * NGX_OK: look at the flags.  NGX_DONE: the request has been answered.
+ * Anything else is an answer for NGINX.
+ */
+
+static ngx_int_t
+ngx_http_proxywasm_apply_request(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_outcome *outcome)
+{
+    switch (outcome->action) {
+
+    case PROXYWASM_ACTION_LOCAL_RESPONSE:
+
+        if (ctx->local) {
+            ngx_http_proxywasm_end(ctx,
+                            ngx_http_proxywasm_send_local(ctx->request, ctx));
+            return NGX_DONE;
+        }
+
+        /* the library could not reach us */
+        return NGX_HTTP_SERVICE_UNAVAILABLE;
+
+    case PROXYWASM_ACTION_CLOSE:
+        return NGX_HTTP_CLOSE;
+
+    case PROXYWASM_ACTION_CONTINUE:
+        ctx->request_waiting = 0;
+        break;
+
+    default:
+        ctx->request_waiting = 1;
+        ctx->wants_body = outcome->action == PROXYWASM_ACTION_PAUSE_AND_BUFFER;
+    }
+
+    if (outcome->ready & PROXYWASM_READY_HEADERS) {
+        ctx->request_passed = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+/* Parks the request: an event of ours goes on. */
+
+static ngx_int_t
+ngx_http_proxywasm_wait(ngx_http_proxywasm_ctx_t *ctx)
+{
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    /* a client that leaves is noticed */
+    r->read_event_handler = ngx_http_test_reading;
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    if (ngx_handle_read_event(r->connection->read, 0) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_proxywasm_resume_request(ngx_http_proxywasm_ctx_t *ctx)
+{
+    ngx_int_t            rc;
+    proxywasm_outcome    outcome;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    ctx->resume_request = 0;
+
+    outcome.struct_size = sizeof(proxywasm_outcome);
+
+    (void) proxywasm_stream_resume(ctx->stream, PROXYWASM_DIRECTION_REQUEST,
+                                   &outcome);
+
+    rc = ngx_http_proxywasm_apply_request(ctx, &outcome);
+
+    if (rc != NGX_OK) {
+        if (rc != NGX_DONE) {
+            ngx_http_proxywasm_end(ctx, rc);
+        }
+
+        return;
+    }
+
+    if (ctx->body_reading && !ctx->body_read) {
+        rc = ngx_http_proxywasm_pass_body(ctx, &outcome, NULL, NULL);
+
+        if (rc != NGX_OK) {
+            ngx_http_proxywasm_end(ctx, rc == NGX_ERROR
+                                        ? NGX_HTTP_INTERNAL_SERVER_ERROR : rc);
+            return;
+        }
+
+        /* reading goes on, or finds that all is there */
+        r->read_event_handler(r);
+        return;
+    }
+
+    if (ctx->request_passed || ctx->wants_body) {
+        r->read_event_handler = ngx_http_block_reading;
+        r->write_event_handler = ngx_http_core_run_phases;
+        ngx_http_core_run_phases(r);
+    }
+}
+
+
+/* ---- body ---- */
+
+static ngx_int_t
+ngx_http_proxywasm_read_body(ngx_http_proxywasm_ctx_t *ctx)
+{
+    ngx_int_t            rc;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    ctx->body_reading = 1;
+
+    rc = ngx_http_read_client_request_body(r, ngx_http_proxywasm_body_handler);
+
+    if (rc >= NGX_HTTP_SPECIAL_RESPONSE) {
+        return rc;
+    }
+
+    ngx_http_finalize_request(r, NGX_DONE);
+
+    return NGX_DONE;
+}
+
+
+/* All of the body has been read, and has passed the plugins. */
+
+static void
+ngx_http_proxywasm_body_handler(ngx_http_request_t *r)
+{
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+
+    ctx->body_read = 1;
+    r->preserve_body = 1;
+
+    r->write_event_handler = ngx_http_core_run_phases;
+    ngx_http_core_run_phases(r);
+}
+
+
+ngx_int_t
+ngx_http_proxywasm_request_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+
+    if (ctx == NULL || !ctx->body_reading || r != r->main || in == NULL) {
+        return ngx_http_proxywasm_next_request_body(r, in);
+    }
+
+    return ngx_http_proxywasm_show_body(ctx, in);
+}
+
+
+static ngx_int_t
+ngx_http_proxywasm_show_body(ngx_http_proxywasm_ctx_t *ctx, ngx_chain_t *in)
+{
+    ngx_int_t            rc;
+    ngx_uint_t           n, last;
+    ngx_chain_t         *cl;
+    proxywasm_chunk      chunks[NGX_HTTP_PROXYWASM_CHUNKS];
+    proxywasm_outcome    outcome;
+
+    for ( ;; ) {
+        cl = ngx_http_proxywasm_to_chunks(in, chunks, &n, &last);
+
+        if (ctx->local || ctx->close || ctx->body_ended) {
+            /* answered already: the rest is of no interest */
+            ngx_http_proxywasm_consume(in, cl);
+
+        } else if (n || last) {
+            outcome.struct_size = sizeof(proxywasm_outcome);
+
+            (void) proxywasm_stream_on_request_body(ctx->stream, chunks, n,
+                                                    last, &outcome);
+            ctx->body_ended = last;
+
+            switch (outcome.action) {
+
+            case PROXYWASM_ACTION_LOCAL_RESPONSE:
+            case PROXYWASM_ACTION_CLOSE:
+
+                /* an event answers, when reading has returned */
+                ctx->close |= outcome.action == PROXYWASM_ACTION_CLOSE
+                              || ctx->local == NULL;
+                ngx_http_proxywasm_post(ctx);
+                ngx_http_proxywasm_consume(in, cl);
+                break;
+
+            default:
+                rc = ngx_http_proxywasm_apply_request(ctx, &outcome);
+
+                if (rc == NGX_OK) {
+                    rc = ngx_http_proxywasm_pass_body(ctx, &outcome, in, cl);
+                }
+
+                if (rc != NGX_OK) {
+                    return rc == NGX_ERROR ? NGX_HTTP_INTERNAL_SERVER_ERROR
+                                           : rc;
+                }
+            }
+        }
+
+        if (cl == NULL) {
+            return NGX_OK;
+        }
+
+        in = cl;
+    }
+}
+
+
+/* Sends on what plugins have let go; they were shown `in` until `end`. */
+
+static ngx_int_t
+ngx_http_proxywasm_pass_body(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_outcome *outcome, ngx_chain_t *in, ngx_chain_t *end)
+{
+    ngx_int_t            rc;
+    ngx_uint_t           last;
+    ngx_chain_t         *out;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    last = (outcome->ready & PROXYWASM_READY_END_OF_STREAM) != 0;
+
+    if (outcome->body_len == 0 && !last) {
+        ngx_http_proxywasm_consume(in, end);
+
+        /* the buffers that are busy may be free by now */
+        return ngx_http_proxywasm_next_request_body(r, NULL);
+    }
+
+    ctx->body_size += outcome->body_len;
+
+    if (last) {
+        r->headers_in.content_length_n = ctx->body_size;
+    }
+
+    if (in && end == NULL && ngx_http_proxywasm_same(in, outcome, last)) {
+        return ngx_http_proxywasm_next_request_body(r, in);
+    }
+
+    out = ngx_http_proxywasm_to_chain(r, &ctx->request_free, outcome, last);
+    if (out == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_proxywasm_consume(in, end);
+
+    rc = ngx_http_proxywasm_next_request_body(r, out);
+
+    ngx_chain_update_chains(r->pool, &ctx->request_free, &ctx->request_busy,
+                            &out, (ngx_buf_tag_t) &ngx_http_proxywasm_module);
+
+    return rc;
+}

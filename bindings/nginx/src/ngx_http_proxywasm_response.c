@@ -1,0 +1,461 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The response on its way through the plugins, as filters behind the one that
+ * reads files and before those that compress; and responses that plugins make.
+ */
+
+
+#include "ngx_http_proxywasm.h"
+
+
+static ngx_int_t ngx_http_proxywasm_apply_response(
+    ngx_http_proxywasm_ctx_t *ctx, proxywasm_outcome *outcome);
+static ngx_int_t ngx_http_proxywasm_pass_header(ngx_http_proxywasm_ctx_t *ctx);
+static ngx_int_t ngx_http_proxywasm_pass_response(
+    ngx_http_proxywasm_ctx_t *ctx, proxywasm_outcome *outcome, ngx_chain_t *in,
+    ngx_chain_t *end);
+static ngx_int_t ngx_http_proxywasm_set_local(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_http_proxywasm_local_t *local);
+static ngx_int_t ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx);
+static ngx_int_t ngx_http_proxywasm_send_body(ngx_http_request_t *r,
+    ngx_str_t *body, ngx_http_output_body_filter_pt send);
+
+
+ngx_http_output_header_filter_pt  ngx_http_proxywasm_next_header;
+ngx_http_output_body_filter_pt    ngx_http_proxywasm_next_body;
+
+
+#define NGX_HTTP_PROXYWASM_RESPONSE                                           \
+    (PROXYWASM_PHASE_RESPONSE_HEADERS|PROXYWASM_PHASE_RESPONSE_BODY           \
+     |PROXYWASM_PHASE_RESPONSE_TRAILERS)
+
+
+ngx_int_t
+ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
+{
+    ngx_int_t                  rc;
+    ngx_uint_t                 end;
+    proxywasm_outcome          outcome;
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = r == r->main ? ngx_http_proxywasm_get_ctx(r) : NULL;
+
+    if (ctx == NULL || ctx->response_shown || !ctx->request_shown) {
+        return ngx_http_proxywasm_next_header(r);
+    }
+
+    ctx->response_shown = 1;
+
+    if (!(ctx->chain->phases & NGX_HTTP_PROXYWASM_RESPONSE)) {
+        ctx->response_passed = 1;
+        return ngx_http_proxywasm_next_header(r);
+    }
+
+    end = r->header_only
+          || r->method == NGX_HTTP_HEAD
+          || r->headers_out.content_length_n == 0
+          || r->headers_out.status == NGX_HTTP_NO_CONTENT
+          || r->headers_out.status == NGX_HTTP_NOT_MODIFIED;
+
+    if (ctx->chain->phases & PROXYWASM_PHASE_RESPONSE_BODY) {
+        r->filter_need_in_memory = 1;
+
+        /* plugins see all of the body, and may change its length */
+        ngx_http_clear_accept_ranges(r);
+        r->allow_ranges = 0;
+    }
+
+    outcome.struct_size = sizeof(proxywasm_outcome);
+
+    (void) proxywasm_stream_on_response_headers(ctx->stream,
+               ngx_http_proxywasm_count_headers(r,
+                                               PROXYWASM_MAP_RESPONSE_HEADERS),
+               end, &outcome);
+
+    ctx->response_end_shown = end;
+
+    rc = ngx_http_proxywasm_apply_response(ctx, &outcome);
+
+    if (rc != NGX_OK || !ctx->response_passed) {
+        return rc;
+    }
+
+    return ngx_http_proxywasm_next_header(r);
+}
+
+
+/* NGX_DONE: the response has been replaced. */
+
+static ngx_int_t
+ngx_http_proxywasm_apply_response(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_outcome *outcome)
+{
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    switch (outcome->action) {
+
+    case PROXYWASM_ACTION_LOCAL_RESPONSE:
+        return ngx_http_proxywasm_replace(ctx);
+
+    case PROXYWASM_ACTION_CLOSE:
+        r->buffered &= ~NGX_HTTP_PROXYWASM_BUFFERED;
+        return NGX_ERROR;
+
+    case PROXYWASM_ACTION_CONTINUE:
+        r->buffered &= ~NGX_HTTP_PROXYWASM_BUFFERED;
+        break;
+
+    default:
+        r->buffered |= NGX_HTTP_PROXYWASM_BUFFERED;
+    }
+
+    if (outcome->ready & PROXYWASM_READY_HEADERS) {
+        ctx->response_passed = 1;
+    }
+
+    return NGX_OK;
+}
+
+
+ngx_int_t
+ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
+{
+    ngx_int_t                  rc;
+    ngx_uint_t                 n, last, passed;
+    ngx_chain_t               *cl;
+    proxywasm_chunk            chunks[NGX_HTTP_PROXYWASM_CHUNKS];
+    proxywasm_outcome          outcome;
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = r == r->main ? ngx_http_get_module_ctx(r, ngx_http_proxywasm_module)
+                       : NULL;
+
+    if (ctx == NULL || !ctx->response_shown || in == NULL) {
+        return ngx_http_proxywasm_next_body(r, in);
+    }
+
+    if (ctx->dropping) {
+        ngx_http_proxywasm_consume(in, NULL);
+        return NGX_OK;
+    }
+
+    if (ctx->response_passed
+        && (ctx->response_end_shown
+            || !(ctx->chain->phases & PROXYWASM_PHASE_RESPONSE_BODY)))
+    {
+        return ngx_http_proxywasm_next_body(r, in);
+    }
+
+    for ( ;; ) {
+        cl = ngx_http_proxywasm_to_chunks(in, chunks, &n, &last);
+
+        if ((n == 0 && !last) || ctx->response_end_shown) {
+
+            /* nothing but a wish to flush, or the end of what has none */
+
+            if (ctx->response_passed && cl == NULL) {
+                return ngx_http_proxywasm_next_body(r, in);
+            }
+
+            ngx_http_proxywasm_consume(in, cl);
+
+        } else {
+            passed = ctx->response_passed;
+            outcome.struct_size = sizeof(proxywasm_outcome);
+
+            (void) proxywasm_stream_on_response_body(ctx->stream, chunks, n,
+                                                     last, &outcome);
+            ctx->response_end_shown = last;
+
+            rc = ngx_http_proxywasm_apply_response(ctx, &outcome);
+
+            if (rc == NGX_DONE) {
+                ngx_http_proxywasm_consume(in, NULL);
+                return NGX_OK;
+            }
+
+            if (rc == NGX_OK && !passed && ctx->response_passed) {
+                rc = ngx_http_proxywasm_pass_header(ctx);
+            }
+
+            if (rc == NGX_OK) {
+                rc = ngx_http_proxywasm_pass_response(ctx, &outcome, in, cl);
+            }
+
+            if (rc == NGX_ERROR) {
+                return NGX_ERROR;
+            }
+        }
+
+        if (cl == NULL) {
+            return NGX_OK;
+        }
+
+        in = cl;
+    }
+}
+
+
+/* Sends a header that was held back. */
+
+static ngx_int_t
+ngx_http_proxywasm_pass_header(ngx_http_proxywasm_ctx_t *ctx)
+{
+    ngx_int_t  rc;
+
+    rc = ngx_http_proxywasm_next_header(ctx->request);
+
+    return rc > NGX_OK ? NGX_ERROR : rc == NGX_AGAIN ? NGX_OK : rc;
+}
+
+
+static ngx_int_t
+ngx_http_proxywasm_pass_response(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_outcome *outcome, ngx_chain_t *in, ngx_chain_t *end)
+{
+    ngx_int_t            rc;
+    ngx_uint_t           last;
+    ngx_chain_t         *out;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    last = (outcome->ready & PROXYWASM_READY_END_OF_STREAM) != 0;
+
+    if (outcome->body_len == 0 && !last) {
+        ngx_http_proxywasm_consume(in, end);
+        return NGX_OK;
+    }
+
+    if (in && end == NULL && ngx_http_proxywasm_same(in, outcome, last)) {
+        return ngx_http_proxywasm_next_body(r, in);
+    }
+
+    out = ngx_http_proxywasm_to_chain(r, &ctx->response_free, outcome, last);
+    if (out == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_http_proxywasm_consume(in, end);
+
+    rc = ngx_http_proxywasm_next_body(r, out);
+
+    ngx_chain_update_chains(r->pool, &ctx->response_free, &ctx->response_busy,
+                            &out, (ngx_buf_tag_t) &ngx_http_proxywasm_module);
+
+    return rc;
+}
+
+
+void
+ngx_http_proxywasm_resume_response(ngx_http_proxywasm_ctx_t *ctx)
+{
+    ngx_int_t            rc;
+    ngx_uint_t           passed;
+    proxywasm_outcome    outcome;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    passed = ctx->response_passed;
+    ctx->resume_response = 0;
+
+    if (ctx->local && !passed) {
+        rc = ngx_http_proxywasm_replace(ctx);
+
+    } else {
+        outcome.struct_size = sizeof(proxywasm_outcome);
+
+        (void) proxywasm_stream_resume(ctx->stream,
+                                       PROXYWASM_DIRECTION_RESPONSE, &outcome);
+
+        rc = ngx_http_proxywasm_apply_response(ctx, &outcome);
+
+        if (rc == NGX_OK && !passed && ctx->response_passed) {
+            rc = ngx_http_proxywasm_pass_header(ctx);
+        }
+
+        if (rc == NGX_OK) {
+            rc = ngx_http_proxywasm_pass_response(ctx, &outcome, NULL, NULL);
+        }
+    }
+
+    if (rc == NGX_ERROR) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return;
+    }
+
+    /* whoever writes the response finds what has changed */
+    r->write_event_handler(r);
+}
+
+
+/* ---- local responses ---- */
+
+/* In place of a response that has not begun: from the request's phases. */
+
+ngx_int_t
+ngx_http_proxywasm_send_local(ngx_http_request_t *r,
+    ngx_http_proxywasm_ctx_t *ctx)
+{
+    ngx_int_t                    rc;
+    ngx_http_proxywasm_local_t  *local;
+
+    if (r->header_sent) {
+        /* too late */
+        return NGX_ERROR;
+    }
+
+    local = ctx->local;
+    ctx->local = NULL;
+
+    rc = ngx_http_discard_request_body(r);
+    if (rc != NGX_OK) {
+        return rc;
+    }
+
+    if (ngx_http_proxywasm_set_local(ctx, local) != NGX_OK) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    rc = ngx_http_send_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
+        return rc;
+    }
+
+    return ngx_http_proxywasm_send_body(r, &local->body,
+                                        ngx_http_output_filter);
+}
+
+
+/* In place of a response that passes the plugins. */
+
+static ngx_int_t
+ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx)
+{
+    ngx_int_t                    rc;
+    ngx_http_request_t          *r;
+    ngx_http_proxywasm_local_t  *local;
+    ngx_http_proxywasm_local_t   failed;
+
+    r = ctx->request;
+    local = ctx->local;
+    ctx->local = NULL;
+
+    r->buffered &= ~NGX_HTTP_PROXYWASM_BUFFERED;
+
+    if (ctx->response_passed) {
+        return NGX_ERROR;
+    }
+
+    if (local == NULL) {
+        /* the library could not reach us */
+        ngx_memzero(&failed, sizeof(failed));
+        failed.status = NGX_HTTP_SERVICE_UNAVAILABLE;
+        failed.grpc_status = -1;
+
+        if (ngx_array_init(&failed.headers, r->pool, 2,
+                           sizeof(ngx_table_elt_t))
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        local = &failed;
+    }
+
+    ctx->response_passed = 1;
+    ctx->dropping = 1;
+
+    if (ngx_http_proxywasm_set_local(ctx, local) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    rc = ngx_http_proxywasm_next_header(r);
+
+    if (rc == NGX_ERROR || rc > NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    if (r->header_only) {
+        return NGX_DONE;
+    }
+
+    rc = ngx_http_proxywasm_send_body(r, &local->body,
+                                      ngx_http_proxywasm_next_body);
+
+    return rc == NGX_ERROR ? NGX_ERROR : NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_http_proxywasm_set_local(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_http_proxywasm_local_t *local)
+{
+    ngx_uint_t           i;
+    ngx_table_elt_t     *h;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    ctx->details = local->details;
+
+    if (ngx_http_proxywasm_is_grpc(r)
+        && ngx_http_proxywasm_to_grpc(r, local) != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    ngx_http_clean_header(r);
+
+    r->headers_out.status = local->status;
+    ngx_str_null(&r->headers_out.status_line);
+    r->headers_out.content_length_n = local->body.len;
+    r->headers_out.last_modified_time = -1;
+    r->allow_ranges = 0;
+
+    if (local->body.len) {
+        ngx_str_set(&r->headers_out.content_type, "text/plain");
+        r->headers_out.content_type_len = r->headers_out.content_type.len;
+        r->headers_out.content_type_lowcase = NULL;
+    }
+
+    h = local->headers.elts;
+
+    for (i = 0; i < local->headers.nelts; i++) {
+        if (ngx_http_proxywasm_push_response_header(r, &h[i].key, &h[i].value)
+            != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+    }
+
+    return NGX_OK;
+}
+
+
+static ngx_int_t
+ngx_http_proxywasm_send_body(ngx_http_request_t *r, ngx_str_t *body,
+    ngx_http_output_body_filter_pt send)
+{
+    ngx_buf_t    *b;
+    ngx_chain_t   out;
+
+    b = ngx_calloc_buf(r->pool);
+    if (b == NULL) {
+        return NGX_ERROR;
+    }
+
+    b->pos = body->data;
+    b->last = body->data + body->len;
+    b->memory = body->len != 0;
+    b->sync = body->len == 0;
+    b->last_buf = 1;
+    b->last_in_chain = 1;
+
+    out.buf = b;
+    out.next = NULL;
+
+    return send(r, &out);
+}

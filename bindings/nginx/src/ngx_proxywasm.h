@@ -1,0 +1,145 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * What the http and the stream module share: plugins as the configuration names
+ * them, and the worker that runs them.
+ */
+
+
+#ifndef NGX_PROXYWASM_H_INCLUDED
+#define NGX_PROXYWASM_H_INCLUDED
+
+
+#include <ngx_config.h>
+#include <ngx_core.h>
+#include <ngx_event.h>
+
+#include <proxywasm.h>
+
+
+/* commands of wasm{}, and of plugin{} in it */
+#define NGX_WASM_CONF         0x02000000
+#define NGX_WASM_PLUGIN_CONF  0x04000000
+
+/* A module of wasm{}: code, and the configuration of its VMs. */
+typedef struct {
+    ngx_str_t                name;
+    ngx_str_t                path;
+    ngx_str_t                config;
+    ngx_str_t                file;
+    ngx_uint_t               line;
+
+    proxywasm_module        *module;
+} ngx_proxywasm_code_t;
+
+
+/* plugin{}: a module under a name of its own, with what it may do. */
+typedef struct {
+    ngx_str_t                name;
+    ngx_str_t                module;
+    ngx_str_t                config;
+    ngx_str_t                vm_config;
+    ngx_str_t                root_id;
+    ngx_str_t                vm_id;
+    ngx_uint_t               policy;
+    ngx_msec_t               deadline;
+    ngx_msec_t               start_deadline;
+    size_t                   max_memory;
+    size_t                   max_body_buffer;
+    ngx_int_t                max_callouts;
+    ngx_flag_t               stop_iteration;
+    ngx_array_t             *environment;    /* of ngx_keyval_t */
+    ngx_array_t             *capabilities;   /* of ngx_str_t */
+} ngx_proxywasm_options_t;
+
+
+/*
+ * A plugin with a configuration.  One for each proxy_wasm directive that is
+ * unlike all others.
+ */
+typedef struct {
+    ngx_str_t                name;
+    ngx_str_t                config;
+    ngx_str_t                file;
+    ngx_uint_t               line;
+
+    proxywasm_plugin        *plugin;
+    /* in this worker; NULL when it could not be added */
+    proxywasm_instance      *instance;
+} ngx_proxywasm_plugin_t;
+
+
+/* A chain: the plugins of one place of the configuration, in order. */
+typedef struct {
+    ngx_array_t              plugins;    /* of ngx_proxywasm_plugin_t * */
+
+    /* in this worker */
+    proxywasm_chain         *chain;
+    uint32_t                 phases;
+} ngx_proxywasm_chain_t;
+
+
+typedef struct {
+    ngx_array_t              codes;      /* of ngx_proxywasm_code_t * */
+    ngx_array_t              options;    /* of ngx_proxywasm_options_t * */
+    ngx_array_t              plugins;    /* of ngx_proxywasm_plugin_t * */
+    ngx_array_t              chains;     /* of ngx_proxywasm_chain_t * */
+
+    proxywasm_engine        *engine;
+    ngx_uint_t               block;      /* there is a wasm{} */
+    ngx_log_t               *log;
+} ngx_proxywasm_conf_t;
+
+
+/* What a module on top of the core has for the library's host: the callbacks that are about streams. */
+typedef struct {
+    void                   (*fill)(proxywasm_host *host);
+} ngx_proxywasm_side_t;
+
+
+/* ngx_proxywasm_module.c */
+
+extern ngx_module_t  ngx_proxywasm_module;
+
+/* ngx_proxywasm_plugin.c */
+
+ngx_proxywasm_code_t *ngx_proxywasm_find_code(ngx_proxywasm_conf_t *conf,
+    ngx_str_t *name);
+ngx_proxywasm_options_t *ngx_proxywasm_find_options(
+    ngx_proxywasm_conf_t *conf, ngx_str_t *name);
+ngx_proxywasm_plugin_t *ngx_proxywasm_add_plugin(ngx_conf_t *cf,
+    ngx_str_t *name, ngx_str_t *config);
+ngx_proxywasm_chain_t *ngx_proxywasm_add_chain(ngx_conf_t *cf,
+    ngx_array_t *plugins);
+ngx_int_t ngx_proxywasm_read_file(ngx_pool_t *pool, ngx_log_t *log,
+    ngx_str_t *path, ngx_str_t *bytes);
+char *ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf);
+
+/* ngx_proxywasm_worker.c */
+
+ngx_int_t ngx_proxywasm_start_worker(ngx_cycle_t *cycle);
+void ngx_proxywasm_stop_worker(ngx_cycle_t *cycle);
+void ngx_proxywasm_init_host(proxywasm_host *host);
+
+/* The worker of this process; NULL where there is none. */
+extern proxywasm_worker      *ngx_proxywasm_worker;
+/* Set by the modules on top before the worker starts. */
+extern ngx_proxywasm_side_t  *ngx_proxywasm_http_side;
+
+
+#define ngx_proxywasm_slice(str)                                              \
+    (proxywasm_slice) { (str).data, (str).len }
+
+static ngx_inline ngx_str_t
+ngx_proxywasm_str(proxywasm_slice slice)
+{
+    ngx_str_t  str;
+
+    str.data = (u_char *) slice.data;
+    str.len = slice.len;
+
+    return str;
+}
+
+
+#endif /* NGX_PROXYWASM_H_INCLUDED */

@@ -1,0 +1,326 @@
+/*
+ * SPDX-License-Identifier: Apache-2.0
+ *
+ * The library's worker of this process: plugins with their VMs, chains, logs,
+ * the timer, and what other threads want.
+ */
+
+
+#include "ngx_proxywasm.h"
+#include <ngx_channel.h>
+
+
+static ngx_int_t ngx_proxywasm_open_wake(ngx_cycle_t *cycle);
+static void ngx_proxywasm_rearm(ngx_event_t *ev);
+static void ngx_proxywasm_on_timer(ngx_event_t *ev);
+static void ngx_proxywasm_on_wake(ngx_event_t *ev);
+
+static void ngx_proxywasm_log(void *user_data, void *stream_data,
+    const proxywasm_log_record *record);
+static int32_t ngx_proxywasm_log_level(void *user_data);
+static void ngx_proxywasm_timeout_changed(void *user_data);
+static void ngx_proxywasm_wake(void *user_data);
+
+
+proxywasm_worker      *ngx_proxywasm_worker;
+ngx_proxywasm_side_t  *ngx_proxywasm_http_side;
+
+static ngx_event_t     ngx_proxywasm_timer;
+static ngx_event_t     ngx_proxywasm_rearm_event;
+static int             ngx_proxywasm_wake_fds[2] = { -1, -1 };
+
+/* NGINX's level for each of Proxy-Wasm's: debug records need a debug build */
+static const ngx_uint_t  ngx_proxywasm_levels[] = {
+    NGX_LOG_DEBUG, NGX_LOG_DEBUG, NGX_LOG_INFO, NGX_LOG_WARN, NGX_LOG_ERR,
+    NGX_LOG_CRIT
+};
+
+
+ngx_int_t
+ngx_proxywasm_start_worker(ngx_cycle_t *cycle)
+{
+    int32_t                       rc;
+    ngx_uint_t                    i, k;
+    proxywasm_host                host;
+    ngx_proxywasm_conf_t         *conf;
+    ngx_proxywasm_chain_t       **chains;
+    ngx_proxywasm_plugin_t      **plugins, **members;
+    const proxywasm_instance    **instances;
+
+    conf = (ngx_proxywasm_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                                 ngx_proxywasm_module);
+
+    if (conf->plugins.nelts == 0) {
+        return NGX_OK;
+    }
+
+    ngx_proxywasm_timer.handler = ngx_proxywasm_on_timer;
+    ngx_proxywasm_timer.log = cycle->log;
+    ngx_proxywasm_timer.cancelable = 1;
+    ngx_proxywasm_rearm_event.handler = ngx_proxywasm_rearm;
+    ngx_proxywasm_rearm_event.log = cycle->log;
+
+    if (ngx_proxywasm_open_wake(cycle) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    ngx_proxywasm_init_host(&host);
+
+    rc = proxywasm_engine_fork_child(conf->engine);
+
+    if (rc == PROXYWASM_RESULT_OK) {
+        rc = proxywasm_engine_start_ticker(conf->engine);
+    }
+
+    if (rc == PROXYWASM_RESULT_OK) {
+        rc = proxywasm_worker_new(conf->engine, &host, cycle,
+                                  &ngx_proxywasm_worker);
+    }
+
+    if (rc != PROXYWASM_RESULT_OK) {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                      "proxywasm: the worker could not start: %s",
+                      proxywasm_result_name(rc));
+        return NGX_ERROR;
+    }
+
+    plugins = conf->plugins.elts;
+
+    for (i = 0; i < conf->plugins.nelts; i++) {
+        rc = proxywasm_worker_add_plugin(ngx_proxywasm_worker,
+                                         plugins[i]->plugin,
+                                         &plugins[i]->instance);
+
+        if (rc != PROXYWASM_RESULT_OK) {
+            /* it has started in the master a moment ago */
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                          "plugin \"%V\" could not start: %s",
+                          &plugins[i]->name, proxywasm_result_name(rc));
+            return NGX_ERROR;
+        }
+    }
+
+    chains = conf->chains.elts;
+
+    for (i = 0; i < conf->chains.nelts; i++) {
+        members = chains[i]->plugins.elts;
+
+        instances = ngx_palloc(cycle->pool, chains[i]->plugins.nelts
+                                            * sizeof(proxywasm_instance *));
+        if (instances == NULL) {
+            return NGX_ERROR;
+        }
+
+        for (k = 0; k < chains[i]->plugins.nelts; k++) {
+            instances[k] = members[k]->instance;
+        }
+
+        rc = proxywasm_chain_new(ngx_proxywasm_worker, instances,
+                                 chains[i]->plugins.nelts, &chains[i]->chain);
+
+        if (rc != PROXYWASM_RESULT_OK) {
+            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
+                          "proxywasm: chain failed: %s",
+                          proxywasm_result_name(rc));
+            return NGX_ERROR;
+        }
+
+        chains[i]->phases = proxywasm_chain_phases(chains[i]->chain);
+    }
+
+    ngx_proxywasm_rearm(&ngx_proxywasm_rearm_event);
+
+    return NGX_OK;
+}
+
+
+/* Requests are over: plugins may end, in order. */
+
+void
+ngx_proxywasm_stop_worker(ngx_cycle_t *cycle)
+{
+    ngx_uint_t                i;
+    ngx_proxywasm_conf_t     *conf;
+    ngx_proxywasm_chain_t   **chains;
+    ngx_proxywasm_plugin_t  **plugins;
+
+    if (ngx_proxywasm_worker == NULL) {
+        return;
+    }
+
+    conf = (ngx_proxywasm_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                                 ngx_proxywasm_module);
+    chains = conf->chains.elts;
+    plugins = conf->plugins.elts;
+
+    for (i = 0; i < conf->chains.nelts; i++) {
+        proxywasm_chain_free(chains[i]->chain);
+        chains[i]->chain = NULL;
+    }
+
+    for (i = 0; i < conf->plugins.nelts; i++) {
+        (void) proxywasm_instance_remove(plugins[i]->instance);
+        plugins[i]->instance = NULL;
+    }
+
+    proxywasm_worker_free(ngx_proxywasm_worker);
+    ngx_proxywasm_worker = NULL;
+
+    (void) proxywasm_engine_stop_ticker(conf->engine);
+}
+
+
+/*
+ * What the library may ask for.  A member that stays NULL is not supported, and
+ * the guest is told so, or the library has an implementation of its own.
+ */
+
+void
+ngx_proxywasm_init_host(proxywasm_host *host)
+{
+    ngx_memzero(host, sizeof(proxywasm_host));
+
+    host->struct_size = sizeof(proxywasm_host);
+    host->log = ngx_proxywasm_log;
+    host->log_level = ngx_proxywasm_log_level;
+    host->timeout_changed = ngx_proxywasm_timeout_changed;
+    host->wake = ngx_proxywasm_wake;
+
+    if (ngx_proxywasm_http_side) {
+        ngx_proxywasm_http_side->fill(host);
+    }
+}
+
+
+/* ---- logs ---- */
+
+static void
+ngx_proxywasm_log(void *user_data, void *stream_data,
+    const proxywasm_log_record *record)
+{
+    ngx_log_t   *log;
+    ngx_str_t    plugin, text;
+    ngx_uint_t   level;
+
+    log = ngx_cycle->log;
+    level = ngx_proxywasm_levels[record->level];
+
+    if (log->log_level < level) {
+        return;
+    }
+
+    plugin = ngx_proxywasm_str(record->plugin);
+    text = ngx_proxywasm_str(record->message);
+
+    ngx_log_error_core(level, log, 0, "[wasm] [\"%V\" #%uD] %V",
+                       &plugin, record->context_id, &text);
+}
+
+
+static int32_t
+ngx_proxywasm_log_level(void *user_data)
+{
+    int32_t  level;
+
+    for (level = PROXYWASM_LOG_LEVEL_TRACE;
+         level < PROXYWASM_LOG_LEVEL_CRITICAL;
+         level++)
+    {
+        if (ngx_cycle->log->log_level >= ngx_proxywasm_levels[level]) {
+            break;
+        }
+    }
+
+    return level;
+}
+
+
+/* ---- timer ---- */
+
+/* In a callback of the library, which must not be called from there. */
+
+static void
+ngx_proxywasm_timeout_changed(void *user_data)
+{
+    if (ngx_proxywasm_worker) {
+        ngx_post_event(&ngx_proxywasm_rearm_event, &ngx_posted_events);
+    }
+}
+
+
+static void
+ngx_proxywasm_rearm(ngx_event_t *ev)
+{
+    uint64_t  wait;
+
+    if (proxywasm_worker_timeout_ns(ngx_proxywasm_worker, &wait)
+        != PROXYWASM_RESULT_OK)
+    {
+        return;
+    }
+
+    if (ngx_proxywasm_timer.timer_set) {
+        ngx_del_timer(&ngx_proxywasm_timer);
+    }
+
+    if (wait != UINT64_MAX) {
+        ngx_add_timer(&ngx_proxywasm_timer,
+                      (ngx_msec_t) (wait / 1000000 + 1));
+    }
+}
+
+
+static void
+ngx_proxywasm_on_timer(ngx_event_t *ev)
+{
+    (void) proxywasm_worker_on_timeout(ngx_proxywasm_worker);
+
+    ngx_proxywasm_rearm(ev);
+}
+
+
+/* ---- other threads ---- */
+
+static ngx_int_t
+ngx_proxywasm_open_wake(ngx_cycle_t *cycle)
+{
+    if (pipe(ngx_proxywasm_wake_fds) == -1
+        || ngx_nonblocking(ngx_proxywasm_wake_fds[0]) == -1
+        || ngx_nonblocking(ngx_proxywasm_wake_fds[1]) == -1)
+    {
+        ngx_log_error(NGX_LOG_EMERG, cycle->log, ngx_errno,
+                      "proxywasm: pipe() failed");
+        return NGX_ERROR;
+    }
+
+    return ngx_add_channel_event((ngx_cycle_t *) cycle,
+                                 ngx_proxywasm_wake_fds[0], NGX_READ_EVENT,
+                                 ngx_proxywasm_on_wake);
+}
+
+
+/* On any thread. */
+
+static void
+ngx_proxywasm_wake(void *user_data)
+{
+    /* a full pipe wakes just as well */
+    if (write(ngx_proxywasm_wake_fds[1], "", 1) == -1) {
+        return;
+    }
+}
+
+
+static void
+ngx_proxywasm_on_wake(ngx_event_t *ev)
+{
+    char  buf[64];
+
+    while (read(ngx_proxywasm_wake_fds[0], buf, sizeof(buf)) > 0) {
+        /* void */
+    }
+
+    if (ngx_proxywasm_worker) {
+        (void) proxywasm_worker_run_pending(ngx_proxywasm_worker);
+    }
+}

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""NGINX as Debian packages it, with our module: bindings/nginx."""
+
+from __future__ import annotations
+
+import re
+import socket
+import subprocess
+from pathlib import Path
+from typing import ClassVar
+
+from kit.records import Record
+from kit.setup import ROOT, Plugin, Setup
+
+from .base import Host, Server
+
+PROGRAM = Path("/usr/sbin/nginx")
+MODULE = ROOT / "build" / "nginx" / "ngx_http_proxywasm_module.so"
+LINE = re.compile(r'[\d/]+ [\d:]+ \[(\w+)\] \d+#\d+: (?:\*\d+ )?\[wasm\] \["([^"]*)" #\d+\] ?(.*)', re.DOTALL)
+LEVELS = {"warn": "warn", "error": "error", "crit": "critical", "info": "info", "debug": "debug"}
+
+
+class NginxServer(Server):
+    @staticmethod
+    def parse_line(line: str) -> Record | None:
+        match = LINE.fullmatch(line)
+        return match and Record(LEVELS[match[1]], match[2], match[3])
+
+    def metrics(self) -> dict[str, float | dict]:
+        return {}
+
+    def ready(self) -> bool:
+        pid = self.directory / "nginx.pid"
+        if not pid.exists() or not pid.read_text().strip():
+            return False
+        try:
+            socket.create_connection(("127.0.0.1", self.port), 1).close()
+        except OSError:
+            return False
+        return True
+
+
+def quote(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def plugin_options(plugin: Plugin, index: int, setup: Setup, directory: Path) -> str:
+    vm_file = directory / f"vm-configuration-{index}"
+    vm_file.write_bytes(plugin.vm_configuration.encode("latin-1"))
+    options = [("module", f"{plugin.name}-{index}"), ("vm_configuration_file", str(vm_file))]
+    options.append(("configuration_file", str(directory / f"configuration-{index}")))
+    options += [("root_id", quote(plugin.root_id)), ("vm_id", quote(plugin.vm_id))]
+    if plugin.policy:
+        options.append(("failure_policy", plugin.policy))
+    if plugin.stop_iteration:
+        options.append(("allow_on_headers_stop_iteration", "on"))
+    if plugin.deadline_ms:
+        options.append(("deadline", f"{plugin.deadline_ms}ms"))
+    if plugin.memory_mb:
+        options.append(("max_memory", f"{plugin.memory_mb}m"))
+    if setup.body_limit:
+        options.append(("max_body_buffer", str(setup.body_limit)))
+    options += [("environment", f"{quote(name)} {quote(value)}") for name, value in plugin.environment]
+    options += [("allow", quote(name)) for name in plugin.capabilities]
+    return " ".join(f"{name} {value};" for name, value in options)
+
+
+def configuration(setup: Setup, directory: Path, port: int, upstream_port: int) -> str:
+    wasm, chain = [], []
+    names = set()
+    for index, plugin in enumerate(setup.plugins):
+        if plugin.name in names:
+            # The same plugin a second time, with another configuration.
+            chain.append(f"proxy_wasm {quote(plugin.name)} {quote(plugin.configuration)};")
+            continue
+        names.add(plugin.name)
+        (directory / f"configuration-{index}").write_bytes(plugin.configuration.encode("latin-1"))
+        wasm.append(f"module {plugin.name}-{index} {quote(str(plugin.module))};")
+        wasm.append(f"plugin {quote(plugin.name)} {{ {plugin_options(plugin, index, setup, directory)} }}")
+        chain.append(f"proxy_wasm {quote(plugin.name)};")
+    temporary = "\n".join(
+        f"    {kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    return f"""
+load_module {MODULE};
+daemon off;
+worker_processes {setup.workers};
+pid {directory}/nginx.pid;
+error_log stderr {setup.log_level};
+events {{ worker_connections 4096; }}
+wasm {{
+    {" ".join(wasm)}
+}}
+http {{
+{temporary}
+    access_log off;
+    large_client_header_buffers 8 96k;
+    client_max_body_size 0;
+    upstream main {{ server 127.0.0.1:{setup.upstream_port or upstream_port}; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            {" ".join(chain)}
+            proxy_pass http://main;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+            proxy_set_header Connection "";
+            proxy_pass_request_headers on;
+            proxy_buffer_size 96k;
+            proxy_buffering off;
+            proxy_buffers 8 96k;
+            proxy_busy_buffers_size 192k;
+        }}
+    }}
+}}
+"""
+
+
+class Nginx(Host):
+    name = "nginx"
+    ready = False
+    cannot: ClassVar[dict[str, str]] = {
+        "request_trailers": "NGINX does not give trailers of requests to modules",
+        "response_trailers": "NGINX takes trailers of responses from gRPC upstreams only",
+        "new_trailers": "NGINX does not give trailers of requests to modules",
+        "http2": "to come",
+        "tcp": "to come",
+        "services": "to come",
+        "grpc_callouts": "to come",
+        "http_callouts": "to come",
+        "metrics": "to come",
+    }
+
+    def version(self) -> str:
+        return subprocess.run([PROGRAM, "-v"], capture_output=True, text=True, check=True).stderr.split("/")[-1].strip()
+
+    def missing(self) -> str | None:
+        return None if MODULE.exists() else "make nginx"
+
+    def launch(self, setup: Setup, directory: Path, upstream_port: int) -> NginxServer:
+        server = NginxServer(setup, directory)
+        directory.chmod(0o755)  # workers are somebody else when the master is root
+        server.port = free_port()
+        file = directory / "nginx.conf"
+        file.write_bytes(configuration(setup, directory, server.port, upstream_port).encode("latin-1"))
+        server.spawn([PROGRAM, "-p", directory, "-c", file, "-e", "stderr"])
+        server.wait_until(server.ready)
+        return server
