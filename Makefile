@@ -110,6 +110,12 @@ example: stage ## the example proxy, build/cpp-example/proxywasm-example
 	    -DCMAKE_PREFIX_PATH="$(abspath $(STAGE))" >build/cpp-example.log 2>&1 || { cat build/cpp-example.log; exit 1; }
 	@cmake --build build/cpp-example -j 2 -- --no-print-directory -s
 
+.PHONY: nginx
+nginx: build ## the NGINX module for the distribution's NGINX, build/nginx
+	@echo "nginx: bindings/nginx"
+	$(SETUP) base nginx
+	@bindings/nginx/build.sh
+
 .PHONY: soak
 soak: filters example ## 100,000 requests through the example proxy: its memory must stay as it is
 	@echo "soak: cpp-example/soak.py"

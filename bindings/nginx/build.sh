@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Builds the module against Debian's nginx-dev into build/nginx: `make nginx`. Configures once for each version of NGINX and each
+# change of `config`; after that only what has changed is compiled.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+sources=${NGINX_SOURCES:-/usr/share/nginx/src}
+out=$root/build/nginx
+tree=$out/tree
+
+# What the configuration of the tree depends on.
+stamp=$(cat "$sources/conf_flags" "$root/bindings/nginx/config" && nginx -v 2>&1)
+if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then
+    echo "nginx: configuring"
+    rm -rf "$tree"
+    mkdir -p "$out"
+    cp -r "$sources" "$tree"
+    # The library's place: the build's own, unless an installed one is asked for.
+    (
+        cd "$tree"
+        export PROXYWASM_INCLUDE=${PROXYWASM_INCLUDE:-$root/include} PROXYWASM_LIB=${PROXYWASM_LIB:-$root/target/release}
+        # shellcheck source=/dev/null
+        . ./conf_flags
+        ./configure "${NGX_CONF_FLAGS[@]}" --add-dynamic-module="$root/bindings/nginx"
+    ) >"$out/configure.log" 2>&1 || {
+        tail -n 20 "$out/configure.log"
+        exit 1
+    }
+    printf '%s' "$stamp" >"$out/stamp"
+fi
+(cd "$tree" && make -s -j 2 -f objs/Makefile modules) >"$out/build.log" 2>&1 || {
+    grep -E 'error|warning|undefined' "$out/build.log" || tail -n 20 "$out/build.log"
+    exit 1
+}
+for module in "$tree"/objs/ngx_*.so; do
+    cmp -s "$module" "$out/$(basename "$module")" || install -m 644 "$module" "$out/"
+done
