@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! HTTP and gRPC calls. They belong to the root context, whoever starts them, and outlive the stream.
 
-use super::{give, parts, write_u32, Cx, HostcallResult};
+use super::{check_u32, give, parts, write_u32, Cx, HostcallResult};
 use crate::abi::pairs::{PairList, Pairs};
 use crate::abi::{memory, Status};
 use crate::host::{GrpcCall, HostResult, HttpCall};
@@ -15,8 +15,7 @@ fn start(
     out_token: u32,
     start: impl FnOnce(&[u8], &VmState, Token) -> HostResult,
 ) -> HostcallResult {
-    // Also tells whether the guest can be told.
-    write_u32(cx, out_token, 0)?;
+    check_u32(cx, out_token)?;
     let (memory, state) = parts(cx)?;
     let root = state.context().root().ok_or(Status::InternalFailure)?;
     if state.calls.len() as u64 >= root.plugin.config().limits.max_callouts {
@@ -51,8 +50,8 @@ fn pairs(memory: &[u8], at: u32, len: u32) -> Result<PairList, Status> {
     Ok(list)
 }
 
+/// Of an HTTP call: less than nothing is no time. That of a gRPC call is unsigned, as in Envoy.
 fn is_timeout(milliseconds: u32) -> Result<(), Status> {
-    // The ABI's type is signed; less than nothing is no time.
     if milliseconds > i32::MAX as u32 {
         return Err(Status::BadArgument);
     }
@@ -106,7 +105,6 @@ pub(super) fn grpc_call(
     out_token: u32,
 ) -> HostcallResult {
     start(cx, CallKind::GrpcCall, out_token, |memory, state, token| {
-        is_timeout(timeout_ms)?;
         let call = GrpcCall {
             upstream: memory::read(memory, upstream, upstream_len)?,
             service: memory::read(memory, service, service_len)?,

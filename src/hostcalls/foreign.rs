@@ -24,7 +24,8 @@ pub(super) fn call(
             None => state.services.host.call_foreign_function(state.stream_data(), name, argument, &mut result),
         }
     };
-    let given = if out_result == 0 || out_len == 0 { Ok(()) } else { give(cx, &result, out_result, out_len) };
+    let dropped = out_result == 0 || out_len == 0 || (status.is_err() && result.is_empty());
+    let given = if dropped { Ok(()) } else { give(cx, &result, out_result, out_len) };
     cx.data_mut().value = result;
     given?;
     Ok(status?)

@@ -227,6 +227,12 @@ fn write_u64(cx: &mut Cx<'_>, at: u32, value: u64) -> HostcallResult {
     Ok(memory::write_u64(parts(cx)?.0, at, value)?)
 }
 
+/// Whether a word can be written there. What fails leaves the places for its results as they were.
+fn check_u32(cx: &mut Cx<'_>, at: u32) -> HostcallResult {
+    memory::write(parts(cx)?.0, at, 4)?;
+    Ok(())
+}
+
 /// Has the guest allocate `len` bytes and fills them, then writes pointer and length where the guest wants them. Nothing is allocated
 /// for nothing. The places are checked before: a guest that cannot be told is not made to allocate.
 fn give_with(
@@ -237,18 +243,16 @@ fn give_with(
     fill: impl FnOnce(&mut [u8], &VmState),
 ) -> HostcallResult {
     let size = u32::try_from(len).map_err(|_| Status::InternalFailure)?;
-    let (memory, _) = parts(cx)?;
-    memory::write_u32(memory, out_value, 0)?;
-    memory::write_u32(memory, out_len, 0)?;
-    if size == 0 {
-        return Ok(());
+    check_u32(cx, out_value)?;
+    check_u32(cx, out_len)?;
+    let mut pointer = 0;
+    if size > 0 {
+        pointer = allocate(cx, size)?;
+        let (memory, state) = parts(cx)?;
+        fill(memory::write(memory, pointer, size)?, state);
     }
-    let pointer = allocate(cx, size)?;
-    let (memory, state) = parts(cx)?;
-    fill(memory::write(memory, pointer, size)?, state);
-    memory::write_u32(memory, out_value, pointer)?;
-    memory::write_u32(memory, out_len, size)?;
-    Ok(())
+    write_u32(cx, out_value, pointer)?;
+    write_u32(cx, out_len, size)
 }
 
 /// Gives bytes to the guest.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Shared data and shared queues: the host's where it has them, otherwise the engine's.
 
-use super::{give_value, parts, write_u32, Cx, HostcallResult};
+use super::{check_u32, give_value, parts, write_u32, Cx, HostcallResult};
 use crate::abi::{memory, Status};
 use crate::vm::VmState;
 
@@ -42,7 +42,7 @@ pub(super) fn set_data(cx: &mut Cx<'_>, key: u32, key_len: u32, value: u32, len:
 
 /// Whoever registers last is told of new items.
 pub(super) fn register_queue(cx: &mut Cx<'_>, name: u32, len: u32, out_token: u32) -> HostcallResult {
-    write_u32(cx, out_token, 0)?;
+    check_u32(cx, out_token)?;
     let (memory, state) = parts(cx)?;
     let name = memory::read(memory, name, len)?;
     let root = state.context().root().ok_or(Status::InternalFailure)?;
@@ -80,8 +80,8 @@ pub(super) fn resolve_queue(
 
 pub(super) fn dequeue(cx: &mut Cx<'_>, token: u32, out_value: u32, out_len: u32) -> HostcallResult {
     // An item that the guest could not be given would be lost.
-    write_u32(cx, out_value, 0)?;
-    write_u32(cx, out_len, 0)?;
+    check_u32(cx, out_value)?;
+    check_u32(cx, out_len)?;
     give_value(cx, out_value, out_len, |_, state, value| match state.services.host.queues() {
         Some(queues) => queues.dequeue(token, value),
         None => state.services.engine.queues.dequeue(token, value),

@@ -88,7 +88,10 @@ pub(super) fn send_local_response(
     details.iter_mut().filter(|byte| **byte == b' ').for_each(|byte| *byte = b'_');
     let body = memory::read(memory, body, body_len)?.to_vec();
     let mut list = PairList::new();
-    Pairs::decode(memory::read(memory, headers, headers_len)?)?.copy_to(&mut list);
+    // As in Envoy, pairs that cannot be read as such do not keep the request from being answered.
+    if let Ok(pairs) = Pairs::decode(memory::read(memory, headers, headers_len)?) {
+        pairs.copy_to(&mut list);
+    }
     let grpc_status = u32::try_from(grpc_status).ok().filter(|status| *status <= 16);
     if let Some((stream, _)) = acting(state, StreamKind::Http) {
         let response = Box::new(OwnedResponse { status, grpc_status, details, body, headers: list });

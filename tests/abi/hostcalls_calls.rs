@@ -71,7 +71,7 @@ fn an_http_call_reaches_the_host_whole() {
 #[test]
 fn an_http_call_without_method_path_or_authority_is_a_bad_argument() {
     let setup = in_configure(
-        "http_call 'up' {:path=/|:authority=a} '' '' 0 28 ; @28 => 2 0
+        "http_call 'up' {:path=/|:authority=a} '' '' 0 24 ; @24 => 2 7
          http_call 'up' {:method=GET|:authority=a} '' '' 0 28 => 2
          http_call 'up' {:method=GET|:path=/} '' '' 0 28 => 2
          http_call 'up' '' '' '' 0 28 => 2",
@@ -81,12 +81,16 @@ fn an_http_call_without_method_path_or_authority_is_a_bad_argument() {
 }
 
 #[test]
-fn calls_with_a_negative_timeout_are_a_bad_argument() {
-    let setup = in_configure(
-        "http_call 'up' {:method=GET|:path=/|:authority=a} '' '' -1 28 => 2
-         grpc_call 'up' 'svc' 'Method' '' 'msg' -1 28 => 2",
-    );
+fn an_http_call_with_a_negative_timeout_is_a_bad_argument() {
+    let setup = in_configure("http_call 'up' {:method=GET|:path=/|:authority=a} '' '' -1 28 => 2");
     assert_eq!(setup.mock.take_events(), []);
+}
+
+#[test]
+fn the_timeout_of_a_grpc_call_is_unsigned() {
+    let setup = in_configure("grpc_call 'up' 'svc' 'Method' '' 'msg' -1 28 => 0");
+    let events = setup.mock.take_events();
+    assert!(matches!(&events[..], [Event::GrpcCall { timeout_ms: u32::MAX, .. }]), "{events:?}");
 }
 
 #[test]

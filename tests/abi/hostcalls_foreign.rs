@@ -25,7 +25,7 @@ fn a_function_of_the_host_is_called_with_its_argument_and_gives_its_result() {
 
 #[test]
 fn an_unknown_function_is_not_found() {
-    let lines = "call_foreign_function 'nothing' 'x' out => 1\n call_foreign_function '' '' out => 1";
+    let lines = "call_foreign_function 'nothing' 'x' out ; @16 @20 => 1 7 7\n call_foreign_function '' '' out => 1";
     in_request(|_| {}, lines);
     in_configure(lines);
 }

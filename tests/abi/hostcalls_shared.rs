@@ -173,7 +173,7 @@ fn registering_a_queue_again_gives_the_same_token_and_tokens_are_never_0() {
 
 #[test]
 fn registering_a_name_beyond_4096_bytes_is_an_internal_failure() {
-    in_configure("register_shared_queue 65536 4096 28\n register_shared_queue 65536 4097 28 ; @28 => 10 0");
+    in_configure("register_shared_queue 65536 4096 28\n register_shared_queue 65536 4097 28 ; @28 => 10 1");
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn queues_that_are_unknown_are_not_found_and_an_empty_one_is_empty() {
          dequeue_shared_queue 1 out => 1
          enqueue_shared_queue 0 'x' => 1
          register_shared_queue 'q' 28
-         dequeue_shared_queue @28 out => 7",
+         dequeue_shared_queue @28 out ; @16 @20 => 7 7 7",
     );
 }
 
