@@ -75,7 +75,11 @@ def test_unknown_metric_type(guest):
     assert (defined.result, defined.out) == (BAD_ARGUMENT, [UNTOUCHED[0]])
 
 
-@case("the id of an HTTP call is none of a gRPC call: BAD_ARGUMENT, and the call is answered", envoy=AGREES)
+@case(
+    "the id of an HTTP call is none of a gRPC call: BAD_ARGUMENT, and the call is answered",
+    envoy=AGREES,
+    needs="http_callouts",
+)
 def test_http_call_is_no_grpc_call(guest):
     script = f"{http_call()}; proxy_grpc_cancel $0; proxy_grpc_close $0; proxy_grpc_send $0 'x' 1"
     made, *others = calls(guest, script)
@@ -266,8 +270,6 @@ FAILING = {
     "proxy_define_metric 3 'no_metric' @": BAD_ARGUMENT,
     "proxy_get_metric 0x7ffffff0 @8": NOT_FOUND,
     "proxy_call_foreign_function 'no such function' '' @ @": NOT_FOUND,
-    "proxy_grpc_call 'no such cluster' 'a.B' 'C' '' '' 1000 @": PARSE_FAILURE,
-    "proxy_grpc_stream 'no such cluster' 'a.B' 'C' '' @": PARSE_FAILURE,
 }
 
 
@@ -305,6 +307,17 @@ def test_configuration_in_stream(serve):
 def test_http_call_arguments(guest):
     script = f"{http_call(upstream='')}; {http_call(timeout=-1)}; {http_call(timeout=0x80000000)}"
     assert statuses(guest, script) == [BAD_ARGUMENT] * 3
+
+
+@case(
+    "a gRPC call or stream to a cluster that there is not: PARSE_FAILURE, and no id",
+    envoy=AGREES,
+    needs="grpc_callouts",
+)
+def test_grpc_to_nobody(guest):
+    script = "proxy_grpc_call 'no such' 'a.B' 'C' '' '' 1000 @; proxy_grpc_stream 'no such' 'a.B' 'C' '' @"
+    results = calls(guest, script)
+    assert [(one.result, one.out) for one in results] == [(PARSE_FAILURE, [UNTOUCHED[0]])] * 2
 
 
 @case("a gRPC call may have as much time as 32 bits hold", envoy=AGREES, needs="grpc_callouts")
