@@ -71,8 +71,8 @@ def instructions(folder: pathlib.Path) -> dict[str, dict[str, dict[str, int]]]:
     totals: dict[tuple[str, str], dict[int, tuple[int, int]]] = collections.defaultdict(dict)
     for path in folder.glob("callgrind.out.*"):
         text = path.read_text(errors="replace")
-        trigger = re.search(r"^desc: Trigger: Client Request: (f\d) (on|off) (\d+)$", text, re.M)
-        total = re.search(r"^(?:summary|totals): (\d+)", text, re.M)
+        trigger = re.search(r"^desc: Trigger: Client Request: (f\d) (on|off) (\d+)$", text, re.MULTILINE)
+        total = re.search(r"^(?:summary|totals): (\d+)", text, re.MULTILINE)
         if trigger and total:
             totals[trigger[1], trigger[2]][int(trigger[3])] = int(total[1]), guest_share(text)
     result: dict[str, dict[str, dict[str, int]]] = {"on": {}, "off": {}}
@@ -85,12 +85,14 @@ def instructions(folder: pathlib.Path) -> dict[str, dict[str, dict[str, int]]]:
 
 def machine() -> str:
     text = pathlib.Path("/proc/cpuinfo").read_text()
-    model = re.search(r"^model name\s*: (.*)$", text, re.M)
-    return f"{model[1] if model else platform.machine()}, {os.cpu_count()} vCPU, {platform.system()} {platform.release()}"
+    model = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    return (
+        f"{model[1] if model else platform.machine()}, {os.cpu_count()} vCPU, {platform.system()} {platform.release()}"
+    )
 
 
 def version() -> str:
-    return re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]
+    return re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
 
 
 def row(title: str, cells: list[str]) -> None:
