@@ -52,7 +52,9 @@ class Proxy:
     def __init__(self, program, upstream, plugin=None):
         command = [program, "serve", "--listen", "127.0.0.1:0", "--upstream", upstream]
         self.plugin = ["--plugin", plugin] if plugin else []
-        self.process = subprocess.Popen(command + self.plugin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command + self.plugin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def __enter__(self):
         for line in self.process.stdout:
