@@ -13,7 +13,8 @@ namespace {
 
 constexpr const char *plugin_help =
     "A plugin: FILE[,key=value]... Keys: name, root_id, vm_id, vm_config (text), vm_config_file, config_file, "
-    "policy (reload, closed, open), deadline_ms, max_memory_mb, max_body (bytes), stop_iteration (true, false), "
+    "policy (reload, closed, open), deadline_ms, start_deadline_ms, max_memory_mb, max_body (bytes), "
+    "stop_iteration (true, false), "
     "env (NAME:VALUE, an environment variable; repeatable), allow (a hostcall, WASI function or callback by its name; "
     "repeatable: all others are denied), and last config (text, to the end). "
     "Give the option again for more plugins: requests and TCP connections pass them in this order.";

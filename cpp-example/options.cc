@@ -65,6 +65,8 @@ void set_option(plugin_options &plugin, const std::string &key, std::string_view
     plugin.policy = parse_policy(std::string(value));
   } else if (key == "deadline_ms") {
     plugin.deadline_ms = parse_number(key, value);
+  } else if (key == "start_deadline_ms") {
+    plugin.start_deadline_ms = parse_number(key, value);
   } else if (key == "max_memory_mb") {
     plugin.max_memory_mb = parse_number(key, value);
   } else if (key == "max_body") {
@@ -168,6 +170,7 @@ proxywasm::plugin load_plugin(const proxywasm::engine &engine, module_set &modul
   proxywasm::plugin_config config(options.name);
   proxywasm_limits limits{};
   limits.deadline_ns = options.deadline_ms * 1'000'000;
+  limits.start_deadline_ns = options.start_deadline_ms * 1'000'000;
   limits.max_memory = options.max_memory_mb << 20;
   limits.max_body_buffer = options.max_body;
   config.root_id(options.root_id)

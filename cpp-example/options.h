@@ -47,6 +47,7 @@ struct plugin_options {
   std::vector<std::string> allow;
   proxywasm::failure_policy policy = proxywasm::failure_policy::reload;
   std::uint64_t deadline_ms = 0;  // 0: the library's default, also below
+  std::uint64_t start_deadline_ms = 0;
   std::uint64_t max_memory_mb = 0;
   std::uint64_t max_body = 0;
   bool stop_iteration = false;
