@@ -57,13 +57,14 @@ def post(proxy, callback, steps=LOOP):
 
 
 @case("an endless loop is ended at the deadline: the client gets 503, the next one is served", envoy=HANGS)
-@pytest.mark.parametrize("callback", ["request_headers", "request_body", "response_headers"])
+@pytest.mark.parametrize("callback", ["request_headers", "response_headers"])
 def test_loop(brittle, callback):
     proxy = brittle(looping())
     assert proxy.get().status == 200
     reply = post(proxy, callback)
     assert (reply.status, reply.body) == (503, b"")
     assert proxy.get().status == 200
+    assert re.search(f"proxy_on_{callback}", "\n".join(proxy.server.book.lines)), "the log does not name the function"
 
 
 @case("an endless loop under the policy open is ended at the deadline, and the stream goes on", envoy=HANGS)
@@ -80,10 +81,9 @@ def test_bare_loop(brittle):
 
 
 @case("an endless loop at the end of a stream is ended at the deadline", envoy=HANGS)
-@pytest.mark.parametrize("callback", ["log", "done"])
-def test_loop_at_the_end(brittle, callback):
+def test_loop_at_the_end(brittle):
     proxy = brittle(looping())
-    reply = post(proxy, callback)
+    reply = post(proxy, "log")
     assert (reply.status, reply.body) == (200, b"the body")
     assert proxy.get(timeout=PATIENCE).status == 200
 
@@ -114,18 +114,10 @@ def test_loop_in_tick(brittle):
 )
 def test_loop_in_configure(brittle):
     with pytest.raises(StartFailed) as failure:
-        brittle(looping(on={"configure": LOOP}), start_timeout=3)
+        brittle(looping(on={"configure": LOOP}, start_deadline_ms=DEADLINE_MS), start_timeout=3)
     text = str(failure.value)
     assert "not ready after" not in text, text
     assert "proxy_on_configure" in text
-
-
-@case("the log names the function that was ended at its deadline", envoy=HANGS)
-def test_log(brittle):
-    proxy = brittle(looping())
-    assert post(proxy, "response_headers").status == 503
-    book = proxy.server.book
-    assert book.wait(lambda: re.search("proxy_on_response_headers", "\n".join(book.lines)))
 
 
 @case("while one plugin loops, streams that wait for the upstream stay, and go on when it has been ended", envoy=HANGS)
@@ -214,10 +206,9 @@ def test_too_large(serve):
 
 
 @case("recursion without end is ended at the end of the plugin's stack; others are served", envoy=AGREES)
-@pytest.mark.parametrize("callback", ["request_headers", "response_headers", "log"])
-def test_recursion(serve, callback):
+def test_recursion(serve):
     proxy = serve(probe("good", vm_id="good"), probe("bad", vm_id="bad", policy="open"))
-    proxy.get(scripts={"bad": {callback: [["recurse"]]}})
+    proxy.get(scripts={"bad": {"request_headers": [["recurse"]]}})
     reply = proxy.get(scripts={"good": {}, "bad": {}})
     assert reply.status == 200
     assert reply.reports.of(plugin="good").callbacks[-3:] == ["log", "done", "delete"]

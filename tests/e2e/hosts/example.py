@@ -55,7 +55,7 @@ def parse_prometheus(text: str) -> dict[str, float | dict]:
 def plugin_text(plugin: Plugin, directory: Path, setup: Setup, index: int) -> str:
     """FILE,key=value… of the command line; configurations by file, since they are full of commas."""
     keys = [("name", plugin.name)]
-    for key in ("root_id", "vm_id", "policy", "deadline_ms"):
+    for key in ("root_id", "vm_id", "policy", "deadline_ms", "start_deadline_ms"):
         if value := getattr(plugin, key):
             keys.append((key, str(value)))
     if plugin.memory_mb:

@@ -157,6 +157,10 @@ class Proxy:
 
         return book.wait(ended, timeout) or Reports(one for one in book.reports if one.id == case)
 
+    def reported(self, case: str) -> Reports:
+        """Reports of the stream with this id so far: for streams that have not ended, or never will, because their plugin trapped."""
+        return Reports(one for one in self.server.book.reports if one.id == case)
+
     def connect(self) -> RawConnection:
         return RawConnection(self)
 
@@ -235,6 +239,16 @@ class RawConnection:
         data, self.rest = self.rest, b""
         while piece := self.socket.recv(1 << 16):
             data += piece
+        return data
+
+    def read_until_cut(self) -> bytes:
+        """All that comes until the proxy closes, in whatever way."""
+        data, self.rest = self.rest, b""
+        try:
+            while piece := self.socket.recv(1 << 16):
+                data += piece
+        except ConnectionError:
+            pass
         return data
 
     def quiet_for(self, seconds: float) -> bool:

@@ -31,6 +31,8 @@ class Plugin:
     capabilities: tuple[str, ...] = ()
     #: Milliseconds of CPU for one callback.
     deadline_ms: int | None = None
+    #: The same for each callback of a VM's start.
+    start_deadline_ms: int | None = None
     memory_mb: int | None = None
 
     @property
