@@ -38,6 +38,7 @@ typedef struct {
 
 /* A request on its way through the plugins. */
 typedef struct {
+    ngx_proxywasm_stream_t       head;
     ngx_http_request_t          *request;
     ngx_proxywasm_chain_t       *chain;
     proxywasm_stream            *stream;

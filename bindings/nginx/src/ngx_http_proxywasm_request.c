@@ -75,6 +75,8 @@ ngx_http_proxywasm_create_ctx(ngx_http_request_t *r,
     ctx = cln->data;
     ngx_memzero(ctx, sizeof(ngx_http_proxywasm_ctx_t));
 
+    ctx->head.kind = PROXYWASM_STREAM_KIND_HTTP;
+    ctx->head.connection = r->connection;
     ctx->request = r;
     ctx->chain = chain;
     ctx->event.handler = ngx_http_proxywasm_on_event;

@@ -91,6 +91,16 @@ typedef struct {
 } ngx_proxywasm_conf_t;
 
 
+/*
+ * What the context of each stream, http or not, begins with: callbacks about
+ * streams get nothing else.
+ */
+typedef struct {
+    int32_t                  kind;       /* a proxywasm_stream_kind */
+    ngx_connection_t        *connection; /* of the client */
+} ngx_proxywasm_stream_t;
+
+
 /* What a module on top of the core has for the library's host: the callbacks that are about streams. */
 typedef struct {
     void                   (*fill)(proxywasm_host *host);
