@@ -6,6 +6,7 @@ from __future__ import annotations
 import collections
 import json
 import shutil
+import socket
 from dataclasses import asdict
 from pathlib import Path
 
@@ -324,3 +325,12 @@ def tcp(serve, tcp_upstream, _shared_tcp_upstream):
     yield start
     for one in started:
         one.close()
+
+
+@pytest.fixture
+def gate():
+    """A server for a callout, whose answer opens the way."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(5)
+    yield listener
+    listener.close()

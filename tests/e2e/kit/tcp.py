@@ -145,3 +145,32 @@ class TcpProxy:
 def total(reports: Iterable) -> int:
     """Bytes in these calls of a data callback."""
     return sum(one.arguments[0] for one in reports)
+
+
+DOWNSTREAM = ["body", "downstream", 0, -1]
+UPSTREAM = ["body", "upstream", 0, -1]
+#: Tells what each direction shows.
+OBSERVER = tcp_probe(on={"downstream_data": [DOWNSTREAM], "upstream_data": [UPSTREAM]})
+
+
+def each_tick(*steps):
+    """Callbacks of a root context that does this to each parked connection, every 20 ms."""
+    return {"configure": [["tick", 20]], "tick": [["each_parked", list(steps)]]}
+
+
+def shown(reports, callback):
+    """What the data callbacks showed, one after the other."""
+    return "".join(one for one in reports.results(callback, "body") if one is not None)
+
+
+def open_gate(listener):
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(5)
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+
+def call_gate(*then):
+    headers = [[":method", "GET"], [":path", "/gate"], [":authority", "gate"]]
+    return ["call", {"upstream": "gate", "headers": headers, "then": list(then)}]
