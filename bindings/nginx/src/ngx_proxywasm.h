@@ -87,6 +87,7 @@ typedef struct {
 
     proxywasm_engine        *engine;
     ngx_uint_t               block;      /* there is a wasm{} */
+    ngx_uint_t               compat;     /* with ngx_wasm_module's quirks */
     ngx_log_t               *log;
 } ngx_proxywasm_conf_t;
 
@@ -130,6 +131,14 @@ char *ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf);
 ngx_int_t ngx_proxywasm_start_worker(ngx_cycle_t *cycle);
 void ngx_proxywasm_stop_worker(ngx_cycle_t *cycle);
 void ngx_proxywasm_init_host(proxywasm_host *host);
+
+/* ngx_proxywasm_log.c */
+
+void ngx_proxywasm_log(void *user_data, void *stream_data,
+    const proxywasm_log_record *record);
+int32_t ngx_proxywasm_log_level(void *user_data);
+void ngx_proxywasm_diagnostic(void *user_data, int32_t level,
+    proxywasm_slice message);
 
 /* The worker of this process; NULL where there is none. */
 extern proxywasm_worker      *ngx_proxywasm_worker;

@@ -35,6 +35,12 @@ static ngx_conf_enum_t  ngx_proxywasm_policies[] = {
 };
 
 
+static ngx_conf_enum_t  ngx_proxywasm_compats[] = {
+    { ngx_string("ngx_wasm_module"), 1 },
+    { ngx_null_string, 0 }
+};
+
+
 #define ngx_proxywasm_option(name, args, set, field)                          \
     { ngx_string(name),                                                       \
       NGX_WASM_PLUGIN_CONF|NGX_DIRECT_CONF|args,                              \
@@ -59,6 +65,13 @@ static ngx_command_t  ngx_proxywasm_commands[] = {
       0,
       0,
       NULL },
+
+    { ngx_string("compat"),
+      NGX_WASM_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      0,
+      offsetof(ngx_proxywasm_conf_t, compat),
+      ngx_proxywasm_compats },
 
     { ngx_string("plugin"),
       NGX_WASM_CONF|NGX_DIRECT_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
@@ -174,6 +187,7 @@ ngx_proxywasm_create_conf(ngx_cycle_t *cycle)
     }
 
     conf->log = cycle->log;
+    conf->compat = NGX_CONF_UNSET_UINT;
 
     cln = ngx_pool_cleanup_add(cycle->pool, 0);
     if (cln == NULL) {
@@ -192,6 +206,10 @@ ngx_proxywasm_create_conf(ngx_cycle_t *cycle)
 static char *
 ngx_proxywasm_init_conf(ngx_cycle_t *cycle, void *conf)
 {
+    ngx_proxywasm_conf_t  *pcf = conf;
+
+    ngx_conf_init_uint_value(pcf->compat, 0);
+
     return ngx_proxywasm_load(cycle, conf);
 }
 

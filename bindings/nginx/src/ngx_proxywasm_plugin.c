@@ -9,6 +9,7 @@
 #include "ngx_proxywasm.h"
 
 
+static int32_t ngx_proxywasm_create_engine(ngx_proxywasm_conf_t *conf);
 static ngx_int_t ngx_proxywasm_compile(ngx_cycle_t *cycle,
     ngx_proxywasm_conf_t *conf, ngx_proxywasm_code_t *code);
 static ngx_int_t ngx_proxywasm_configure(ngx_cycle_t *cycle,
@@ -147,7 +148,7 @@ ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf)
         return NGX_CONF_OK;
     }
 
-    if (proxywasm_engine_new(NULL, &conf->engine) != PROXYWASM_RESULT_OK) {
+    if (ngx_proxywasm_create_engine(conf) != PROXYWASM_RESULT_OK) {
         ngx_proxywasm_conf_error(cycle, "engine", NULL, NULL, 0);
         return NGX_CONF_ERROR;
     }
@@ -165,6 +166,30 @@ ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+static int32_t
+ngx_proxywasm_create_engine(ngx_proxywasm_conf_t *conf)
+{
+    int32_t                   rc;
+    proxywasm_engine_config  *config;
+
+    rc = proxywasm_engine_config_new(&config);
+    if (rc != PROXYWASM_RESULT_OK) {
+        return rc;
+    }
+
+    rc = proxywasm_engine_config_set_log(config, PROXYWASM_LOG_LEVEL_INFO,
+                                         ngx_proxywasm_diagnostic, NULL);
+
+    if (rc == PROXYWASM_RESULT_OK) {
+        rc = proxywasm_engine_new(config, &conf->engine);
+    }
+
+    proxywasm_engine_config_free(config);
+
+    return rc;
 }
 
 

@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The library's worker of this process: plugins with their VMs, chains, logs,
- * the timer, and what other threads want.
+ * The library's worker of this process: plugins with their VMs, chains, the
+ * timer, and what other threads want.
  */
 
 
@@ -15,9 +15,6 @@ static void ngx_proxywasm_rearm(ngx_event_t *ev);
 static void ngx_proxywasm_on_timer(ngx_event_t *ev);
 static void ngx_proxywasm_on_wake(ngx_event_t *ev);
 
-static void ngx_proxywasm_log(void *user_data, void *stream_data,
-    const proxywasm_log_record *record);
-static int32_t ngx_proxywasm_log_level(void *user_data);
 static void ngx_proxywasm_timeout_changed(void *user_data);
 static void ngx_proxywasm_wake(void *user_data);
 
@@ -28,12 +25,6 @@ ngx_proxywasm_side_t  *ngx_proxywasm_http_side;
 static ngx_event_t     ngx_proxywasm_timer;
 static ngx_event_t     ngx_proxywasm_rearm_event;
 static int             ngx_proxywasm_wake_fds[2] = { -1, -1 };
-
-/* NGINX's level for each of Proxy-Wasm's: debug records need a debug build */
-static const ngx_uint_t  ngx_proxywasm_levels[] = {
-    NGX_LOG_DEBUG, NGX_LOG_DEBUG, NGX_LOG_INFO, NGX_LOG_WARN, NGX_LOG_ERR,
-    NGX_LOG_CRIT
-};
 
 
 ngx_int_t
@@ -189,49 +180,6 @@ ngx_proxywasm_init_host(proxywasm_host *host)
     if (ngx_proxywasm_http_side) {
         ngx_proxywasm_http_side->fill(host);
     }
-}
-
-
-/* ---- logs ---- */
-
-static void
-ngx_proxywasm_log(void *user_data, void *stream_data,
-    const proxywasm_log_record *record)
-{
-    ngx_log_t   *log;
-    ngx_str_t    plugin, text;
-    ngx_uint_t   level;
-
-    log = ngx_cycle->log;
-    level = ngx_proxywasm_levels[record->level];
-
-    if (log->log_level < level) {
-        return;
-    }
-
-    plugin = ngx_proxywasm_str(record->plugin);
-    text = ngx_proxywasm_str(record->message);
-
-    ngx_log_error_core(level, log, 0, "[wasm] [\"%V\" #%uD] %V",
-                       &plugin, record->context_id, &text);
-}
-
-
-static int32_t
-ngx_proxywasm_log_level(void *user_data)
-{
-    int32_t  level;
-
-    for (level = PROXYWASM_LOG_LEVEL_TRACE;
-         level < PROXYWASM_LOG_LEVEL_CRITICAL;
-         level++)
-    {
-        if (ngx_cycle->log->log_level >= ngx_proxywasm_levels[level]) {
-            break;
-        }
-    }
-
-    return level;
 }
 
 
