@@ -136,6 +136,13 @@ int32_t ngx_http_proxywasm_set_headers(void *user_data, void *stream_data,
 ngx_int_t ngx_http_proxywasm_push_response_header(ngx_http_request_t *r,
     ngx_str_t *name, ngx_str_t *value);
 
+/* ngx_http_proxywasm_status.c */
+
+char *ngx_http_proxywasm_metrics(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_http_proxywasm_status(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+
 /* ngx_http_proxywasm_host.c */
 
 void ngx_http_proxywasm_fill_host(proxywasm_host *host);

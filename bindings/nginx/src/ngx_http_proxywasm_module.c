@@ -35,6 +35,20 @@ static ngx_command_t  ngx_http_proxywasm_commands[] = {
       offsetof(ngx_http_proxywasm_loc_conf_t, in_access),
       NULL },
 
+    { ngx_string("proxy_wasm_metrics"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_proxywasm_metrics,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
+    { ngx_string("proxy_wasm_status"),
+      NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
+      ngx_http_proxywasm_status,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      0,
+      NULL },
+
       ngx_null_command
 };
 

@@ -66,6 +66,9 @@ typedef struct {
     proxywasm_plugin        *plugin;
     /* in this worker; NULL when it could not be added */
     proxywasm_instance      *instance;
+    /* of all plugins of that name, in this worker */
+    ngx_uint_t               failures;
+    int32_t                  last_failure;   /* a proxywasm_result */
 } ngx_proxywasm_plugin_t;
 
 

@@ -15,6 +15,8 @@ static void ngx_proxywasm_rearm(ngx_event_t *ev);
 static void ngx_proxywasm_on_timer(ngx_event_t *ev);
 static void ngx_proxywasm_on_wake(ngx_event_t *ev);
 
+static void ngx_proxywasm_vm_failed(void *user_data, proxywasm_slice name,
+    int32_t result);
 static void ngx_proxywasm_timeout_changed(void *user_data);
 static void ngx_proxywasm_wake(void *user_data);
 
@@ -174,11 +176,36 @@ ngx_proxywasm_init_host(proxywasm_host *host)
     host->struct_size = sizeof(proxywasm_host);
     host->log = ngx_proxywasm_log;
     host->log_level = ngx_proxywasm_log_level;
+    host->vm_failed = ngx_proxywasm_vm_failed;
     host->timeout_changed = ngx_proxywasm_timeout_changed;
     host->wake = ngx_proxywasm_wake;
 
     if (ngx_proxywasm_http_side) {
         ngx_proxywasm_http_side->fill(host);
+    }
+}
+
+
+/* Is counted only: the log has a record of it. */
+
+static void
+ngx_proxywasm_vm_failed(void *user_data, proxywasm_slice name, int32_t result)
+{
+    ngx_uint_t                i;
+    ngx_proxywasm_conf_t     *conf;
+    ngx_proxywasm_plugin_t  **plugins;
+
+    conf = (ngx_proxywasm_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
+                                                 ngx_proxywasm_module);
+    plugins = conf->plugins.elts;
+
+    for (i = 0; i < conf->plugins.nelts; i++) {
+        if (plugins[i]->name.len == name.len
+            && ngx_strncmp(plugins[i]->name.data, name.data, name.len) == 0)
+        {
+            plugins[i]->failures++;
+            plugins[i]->last_failure = result;
+        }
     }
 }
 
