@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,21 +14,51 @@ from kit.records import Record
 from kit.setup import ROOT, Plugin, Setup
 
 from .base import Host, Server
+from .example import parse_prometheus
 
 PROGRAM = Path("/usr/sbin/nginx")
 MODULE = ROOT / "build" / "nginx" / "ngx_http_proxywasm_module.so"
-LINE = re.compile(r'[\d/]+ [\d:]+ \[(\w+)\] \d+#\d+: (?:\*\d+ )?\[wasm\] \["([^"]*)" #\d+\] ?(.*)', re.DOTALL)
+LINE = re.compile(
+    r'[\d/]+ [\d:]+ \[(\w+)\] (\d+)#\d+: (\*\d+ )?\[wasm\] (\[trace\] )?(\[more\] )?\["([^"]*)" (#\d+)\] ?(.*)',
+    re.DOTALL,
+)
+# What NGINX is doing, as it says before ", client: ".
+DOING = re.compile(
+    r" while (?:(?:connecting|sending|reading|logging|closing|processing|waiting|prereading)\b[a-z /-]*|keepalive)$"
+)
+LOG_LEVELS = {"trace": "debug", "critical": "crit"}
 LEVELS = {"warn": "warn", "error": "error", "crit": "critical", "info": "info", "debug": "debug"}
 
 
+def without_suffix(text: str) -> str:
+    """The record of a connection without what NGINX says of the connection."""
+    return DOING.sub("", text[: text.rfind(", client: ")])
+
+
 class NginxServer(Server):
-    @staticmethod
-    def parse_line(line: str) -> Record | None:
+    admin_port = 0
+
+    def __init__(self, setup: Setup, directory: Path):
+        super().__init__(setup, directory)
+        # Lines that are continued, by process and context.
+        self._pieces: dict[tuple[str, str], str] = {}
+
+    def parse_line(self, line: str) -> Record | None:
         match = LINE.fullmatch(line)
-        return match and Record(LEVELS[match[1]], match[2], match[3])
+        if match is None:
+            return None
+        level, process, connection, trace, more, plugin, context, text = match.groups()
+        if connection and level != "debug":
+            text = without_suffix(text)
+        text = self._pieces.pop((process, context), "") + text
+        if more:
+            self._pieces[process, context] = text
+            return None
+        return Record("trace" if trace else LEVELS[level], plugin, text)
 
     def metrics(self) -> dict[str, float | dict]:
-        return {}
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=5) as answer:
+            return parse_prometheus(answer.read().decode())
 
     def ready(self) -> bool:
         pid = self.directory / "nginx.pid"
@@ -70,7 +101,7 @@ def plugin_options(plugin: Plugin, index: int, setup: Setup, directory: Path) ->
     return " ".join(f"{name} {value};" for name, value in options)
 
 
-def configuration(setup: Setup, directory: Path, port: int, upstream_port: int) -> str:
+def configuration(setup: Setup, directory: Path, port: int, admin_port: int, upstream_port: int) -> str:
     wasm, chain = [], []
     names = set()
     for index, plugin in enumerate(setup.plugins):
@@ -91,7 +122,7 @@ load_module {MODULE};
 daemon off;
 worker_processes {setup.workers};
 pid {directory}/nginx.pid;
-error_log stderr {setup.log_level};
+error_log stderr {LOG_LEVELS.get(setup.log_level, setup.log_level)};
 events {{ worker_connections 4096; }}
 wasm {{
     {" ".join(wasm)}
@@ -102,6 +133,11 @@ http {{
     large_client_header_buffers 8 96k;
     client_max_body_size 0;
     upstream main {{ server 127.0.0.1:{setup.upstream_port or upstream_port}; }}
+    server {{
+        listen 127.0.0.1:{admin_port};
+        location = /metrics {{ proxy_wasm_metrics; }}
+        location = /status {{ proxy_wasm_status; }}
+    }}
     server {{
         listen 127.0.0.1:{port};
         location / {{
@@ -133,7 +169,7 @@ class Nginx(Host):
         "services": "to come",
         "grpc_callouts": "to come",
         "http_callouts": "to come",
-        "metrics": "to come",
+        "envoy_attributes": "NGINX has no xDS configuration and no metadata",
     }
 
     def version(self) -> str:
@@ -145,9 +181,11 @@ class Nginx(Host):
     def launch(self, setup: Setup, directory: Path, upstream_port: int) -> NginxServer:
         server = NginxServer(setup, directory)
         directory.chmod(0o755)  # workers are somebody else when the master is root
-        server.port = free_port()
+        server.port, server.admin_port = free_port(), free_port()
         file = directory / "nginx.conf"
-        file.write_bytes(configuration(setup, directory, server.port, upstream_port).encode("latin-1"))
+        file.write_bytes(
+            configuration(setup, directory, server.port, server.admin_port, upstream_port).encode("latin-1")
+        )
         server.spawn([PROGRAM, "-p", directory, "-c", file, "-e", "stderr"])
         server.wait_until(server.ready)
         return server
