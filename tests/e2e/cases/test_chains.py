@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 from kit.cases import AGREES, case
-from kit.records import Reports
 from kit.setup import bare, probe
 
 AREA = "Chains"
@@ -310,17 +309,12 @@ def test_local_in_response(three):
 
 @case("a plugin that was passed by a local response is told of the stream's end all the same", envoy=AGREES)
 def test_log_of_the_third(serve):
-    proxy = serve(*chain("a"), *chain("b", on={"request_headers": [LOCAL]}), *chain("c"), shared=True)
-    book = proxy.server.book
-    before = len(book.reports)
+    proxy = serve(*chain("a"), *chain("b", on={"request_headers": [LOCAL]}), *chain("c"))
     assert proxy.get().status == 418
-
-    # It has not seen the request, so it knows of no id.
-    def reported():
-        return Reports(book.reports[before:]).of(plugin="c")
-
-    book.wait(lambda: reported().of("delete"))
-    assert reported().callbacks == ["context_create", *ENDED]
+    # It has not seen the request, so its reports know of no id.
+    book = proxy.server.book
+    (deleted,) = book.wait(lambda: book.reports.of("delete", plugin="c"))
+    assert book.reports.of(vm=deleted.vm, context=deleted.context).callbacks == ["context_create", *ENDED]
 
 
 # ---- VMs and contexts ----

@@ -64,7 +64,9 @@ def test_loop(brittle, callback):
     reply = post(proxy, callback)
     assert (reply.status, reply.body) == (503, b"")
     assert proxy.get().status == 200
-    assert re.search(f"proxy_on_{callback}", "\n".join(proxy.server.book.lines)), "the log does not name the function"
+    book = proxy.server.book
+    named = book.wait(lambda: re.search(f"proxy_on_{callback}", "\n".join(book.lines)))
+    assert named, "the log does not name the function"
 
 
 @case("an endless loop under the policy open is ended at the deadline, and the stream goes on", envoy=HANGS)
