@@ -38,6 +38,9 @@ class StartFailed(Exception):
 class Server(ABC):
     """A server that runs."""
 
+    #: What the process gets when the kit's own has died.
+    END_SIGNAL: ClassVar[str] = "KILL"
+
     def __init__(self, setup: Setup, directory: Path):
         self.setup = setup
         self.directory = directory
@@ -59,8 +62,10 @@ class Server(ABC):
 
     def spawn(self, command: list, environment: dict[str, str] | None = None, log: IO | None = None) -> None:
         """Starts the program; its standard error is the log, unless it is written elsewhere."""
+        # A run that is killed leaves no server behind, not even one that a plugin keeps in a loop.
+        with_parent = ["setpriv", "--pdeathsig", self.END_SIGNAL, "--"]
         self.process = subprocess.Popen(
-            [str(word) for word in command],
+            [*with_parent, *(str(word) for word in command)],
             cwd=self.directory,
             env=environment,
             stdin=subprocess.DEVNULL,

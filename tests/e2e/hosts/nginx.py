@@ -36,6 +36,9 @@ def without_suffix(text: str) -> str:
 
 
 class NginxServer(Server):
+    # Killed, the master would leave its workers behind.
+    END_SIGNAL = "TERM"
+
     admin_port = 0
 
     def __init__(self, setup: Setup, directory: Path):
