@@ -81,19 +81,19 @@ void scenario_stream::run_http() {
   if (!local_) {
     show(direction::response, script_.response);
   }
-  if (!local_ || closed_ || timed_out_) {
-    return;
-  }
-  const message_script answer = std::move(*local_);
-  local_.reset();
-  if (!response_.shown) {
-    show(direction::response, answer);
-  } else {
-    // It replaces a response that the plugins have seen: they are not shown a second one.
-    response_.sent_headers = headers_report(answer.headers);
-    response_.sent_body = answer.body.empty() ? std::string() : answer.body.front();
-    response_.sent_trailers.reset();
-    response_.ended = true;
+  // A second one can take the place of the first while that passes the plugins.
+  while (local_ && !closed_ && !timed_out_) {
+    const message_script answer = std::move(*local_);
+    local_.reset();
+    if (!response_.shown) {
+      show(direction::response, answer);
+    } else {
+      // It replaces a response that the plugins have seen: they are not shown a second one.
+      response_.sent_headers = headers_report(answer.headers);
+      response_.sent_body = answer.body.empty() ? std::string() : answer.body.front();
+      response_.sent_trailers.reset();
+      response_.ended = true;
+    }
   }
 }
 
