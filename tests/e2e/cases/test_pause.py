@@ -373,7 +373,7 @@ def test_large_response(serve):
 # ---- Many, and none ----
 
 
-@case("50 requests that are paused at the same time go on at one tick", envoy=AGREES)
+@case("50 requests that are paused at the same time go on when one callback resumes them all", envoy=AGREES)
 def test_many(gate):
     proxy = gate.proxy
     count = 50
