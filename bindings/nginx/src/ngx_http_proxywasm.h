@@ -36,6 +36,16 @@ typedef struct {
 } ngx_http_proxywasm_local_t;
 
 
+/* Without room for the path of a unix socket. */
+typedef union {
+    struct sockaddr          sockaddr;
+    struct sockaddr_in       sockaddr_in;
+#if (NGX_HAVE_INET6)
+    struct sockaddr_in6      sockaddr_in6;
+#endif
+} ngx_http_proxywasm_inet_t;
+
+
 /* A request on its way through the plugins. */
 typedef struct {
     ngx_proxywasm_stream_t       head;
@@ -51,6 +61,7 @@ typedef struct {
     unsigned                     resume_request:1;
     unsigned                     resume_response:1;
     unsigned                     close:1;
+    unsigned                     logging:1;
 
     /* the request */
     unsigned                     request_shown:1;
@@ -72,6 +83,11 @@ typedef struct {
     unsigned                     response_end_shown:1;
     unsigned                     response_waiting:1;
     unsigned                     dropping:1;
+    /* bytes of body that go on, before they are compressed */
+    off_t                        response_size;
+    /* this end of the connection to the upstream */
+    ngx_http_proxywasm_inet_t    upstream_local;
+    socklen_t                    upstream_local_len;
     ngx_chain_t                 *response_free;
     ngx_chain_t                 *response_busy;
 } ngx_http_proxywasm_ctx_t;
@@ -104,6 +120,7 @@ extern ngx_http_output_body_filter_pt    ngx_http_proxywasm_next_body;
 /* ngx_http_proxywasm_grpc.c */
 
 ngx_uint_t ngx_http_proxywasm_is_grpc(ngx_http_request_t *r);
+ngx_uint_t ngx_http_proxywasm_grpc_status(ngx_uint_t status);
 ngx_int_t ngx_http_proxywasm_to_grpc(ngx_http_request_t *r,
     ngx_http_proxywasm_local_t *local);
 
@@ -121,6 +138,7 @@ ngx_chain_t *ngx_http_proxywasm_to_chain(ngx_http_request_t *r,
 
 ngx_uint_t ngx_http_proxywasm_count_headers(ngx_http_request_t *r,
     int32_t map);
+size_t ngx_http_proxywasm_headers_size(ngx_http_request_t *r, int32_t map);
 int32_t ngx_http_proxywasm_get_header(void *user_data, void *stream_data,
     int32_t map, proxywasm_slice name, proxywasm_slice *value);
 int32_t ngx_http_proxywasm_get_headers(void *user_data, void *stream_data,
@@ -135,6 +153,37 @@ int32_t ngx_http_proxywasm_set_headers(void *user_data, void *stream_data,
     int32_t map, const proxywasm_pair *pairs, size_t count);
 ngx_int_t ngx_http_proxywasm_push_response_header(ngx_http_request_t *r,
     ngx_str_t *name, ngx_str_t *value);
+
+/* ngx_http_proxywasm_properties.c */
+
+int32_t ngx_http_proxywasm_get_property(void *user_data, void *stream_data,
+    proxywasm_slice path, proxywasm_slice *out);
+int32_t ngx_http_proxywasm_set_property(void *user_data, void *stream_data,
+    proxywasm_slice path, proxywasm_slice value);
+
+/* ngx_http_proxywasm_map.c */
+
+ngx_int_t ngx_http_proxywasm_map_property(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_slice path, ngx_str_t *text);
+
+/* ngx_http_proxywasm_upstream.c */
+
+void ngx_http_proxywasm_note_upstream(ngx_http_proxywasm_ctx_t *ctx);
+ngx_int_t ngx_http_proxywasm_upstream_property(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_slice path, ngx_proxywasm_value_t *value);
+void ngx_http_proxywasm_code_details(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_str_t *details);
+uint64_t ngx_http_proxywasm_response_flags(ngx_http_request_t *r);
+ngx_int_t ngx_http_proxywasm_latency(ngx_http_request_t *r,
+    ngx_proxywasm_value_t *value);
+
+/* ngx_http_proxywasm_variables.c */
+
+ngx_uint_t ngx_http_proxywasm_is_variable(proxywasm_slice path);
+ngx_int_t ngx_http_proxywasm_get_variable(ngx_http_request_t *r,
+    proxywasm_slice path, ngx_str_t *value);
+int32_t ngx_http_proxywasm_set_variable(ngx_http_request_t *r,
+    proxywasm_slice path, proxywasm_slice value);
 
 /* ngx_http_proxywasm_status.c */
 

@@ -9,9 +9,6 @@
 #include "ngx_http_proxywasm.h"
 
 
-static ngx_uint_t ngx_http_proxywasm_grpc_status(ngx_uint_t status);
-
-
 ngx_uint_t
 ngx_http_proxywasm_is_grpc(ngx_http_request_t *r)
 {
@@ -96,7 +93,7 @@ ngx_http_proxywasm_to_grpc(ngx_http_request_t *r,
 
 /* As gRPC maps HTTP's statuses. */
 
-static ngx_uint_t
+ngx_uint_t
 ngx_http_proxywasm_grpc_status(ngx_uint_t status)
 {
     switch (status) {

@@ -14,6 +14,8 @@ typedef struct {
     proxywasm_pair  *pairs;
     size_t           capacity;
     size_t           count;
+    /* of names and values, without what is around them */
+    size_t           bytes;
 } ngx_http_proxywasm_pairs_t;
 
 
@@ -118,6 +120,7 @@ ngx_http_proxywasm_get_headers(void *user_data, void *stream_data, int32_t map,
     out.pairs = pairs;
     out.capacity = capacity;
     out.count = 0;
+    out.bytes = 0;
 
     ngx_http_proxywasm_each(ctx->request, map, &out);
     *count = out.count;
@@ -135,6 +138,18 @@ ngx_http_proxywasm_count_headers(ngx_http_request_t *r, int32_t map)
     ngx_http_proxywasm_each(r, map, &out);
 
     return out.count;
+}
+
+
+size_t
+ngx_http_proxywasm_headers_size(ngx_http_request_t *r, int32_t map)
+{
+    ngx_http_proxywasm_pairs_t  out;
+
+    ngx_memzero(&out, sizeof(out));
+    ngx_http_proxywasm_each(r, map, &out);
+
+    return out.bytes;
 }
 
 
@@ -321,6 +336,7 @@ ngx_http_proxywasm_put(ngx_http_proxywasm_pairs_t *out, ngx_str_t *name,
     }
 
     out->count++;
+    out->bytes += name->len + value->len;
 }
 
 

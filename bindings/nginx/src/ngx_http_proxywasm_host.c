@@ -26,6 +26,8 @@ ngx_http_proxywasm_fill_host(proxywasm_host *host)
     host->replace_header = ngx_http_proxywasm_replace_header;
     host->remove_header = ngx_http_proxywasm_remove_header;
     host->set_headers = ngx_http_proxywasm_set_headers;
+    host->get_property = ngx_http_proxywasm_get_property;
+    host->set_property = ngx_http_proxywasm_set_property;
     host->send_local_response = ngx_http_proxywasm_on_local_response;
     host->resume_stream = ngx_http_proxywasm_on_resume;
     host->close_stream = ngx_http_proxywasm_on_close;

@@ -121,6 +121,7 @@ ngx_http_proxywasm_log_handler(ngx_http_request_t *r)
     ctx = r == r->main ? ngx_http_proxywasm_get_ctx(r) : NULL;
 
     if (ctx) {
+        ctx->logging = 1;
         (void) proxywasm_stream_log(ctx->stream);
     }
 

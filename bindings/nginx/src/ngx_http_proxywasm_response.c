@@ -15,6 +15,8 @@ static ngx_int_t ngx_http_proxywasm_pass_header(ngx_http_proxywasm_ctx_t *ctx);
 static ngx_int_t ngx_http_proxywasm_pass_response(
     ngx_http_proxywasm_ctx_t *ctx, proxywasm_outcome *outcome, ngx_chain_t *in,
     ngx_chain_t *end);
+static ngx_int_t ngx_http_proxywasm_pass(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_chain_t *out);
 static ngx_int_t ngx_http_proxywasm_set_local(ngx_http_proxywasm_ctx_t *ctx,
     ngx_http_proxywasm_local_t *local);
 static ngx_int_t ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx);
@@ -46,6 +48,10 @@ ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
     }
 
     ctx->response_shown = 1;
+
+    if (ctx->chain->phases & PROXYWASM_PHASE_LOG) {
+        ngx_http_proxywasm_note_upstream(ctx);
+    }
 
     if (!(ctx->chain->phases & NGX_HTTP_PROXYWASM_RESPONSE)) {
         ctx->response_passed = 1;
@@ -146,7 +152,7 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
         && (ctx->response_end_shown
             || !(ctx->chain->phases & PROXYWASM_PHASE_RESPONSE_BODY)))
     {
-        return ngx_http_proxywasm_next_body(r, in);
+        return ngx_http_proxywasm_pass(ctx, in);
     }
 
     for ( ;; ) {
@@ -157,7 +163,7 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
             /* nothing but a wish to flush, or the end of what has none */
 
             if (ctx->response_passed && cl == NULL) {
-                return ngx_http_proxywasm_next_body(r, in);
+                return ngx_http_proxywasm_pass(ctx, in);
             }
 
             ngx_http_proxywasm_consume(in, cl);
@@ -199,6 +205,23 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 }
 
 
+/* Everything that goes on is counted: chunked responses have no length. */
+
+static ngx_int_t
+ngx_http_proxywasm_pass(ngx_http_proxywasm_ctx_t *ctx, ngx_chain_t *out)
+{
+    ngx_chain_t  *cl;
+
+    if (ctx->request->chunked) {
+        for (cl = out; cl; cl = cl->next) {
+            ctx->response_size += ngx_buf_size(cl->buf);
+        }
+    }
+
+    return ngx_http_proxywasm_next_body(ctx->request, out);
+}
+
+
 /* Sends a header that was held back. */
 
 static ngx_int_t
@@ -230,7 +253,7 @@ ngx_http_proxywasm_pass_response(ngx_http_proxywasm_ctx_t *ctx,
     }
 
     if (in && end == NULL && ngx_http_proxywasm_same(in, outcome, last)) {
-        return ngx_http_proxywasm_next_body(r, in);
+        return ngx_http_proxywasm_pass(ctx, in);
     }
 
     out = ngx_http_proxywasm_to_chain(r, &ctx->response_free, outcome, last);
@@ -240,7 +263,7 @@ ngx_http_proxywasm_pass_response(ngx_http_proxywasm_ctx_t *ctx,
 
     ngx_http_proxywasm_consume(in, end);
 
-    rc = ngx_http_proxywasm_next_body(r, out);
+    rc = ngx_http_proxywasm_pass(ctx, out);
 
     ngx_chain_update_chains(r->pool, &ctx->response_free, &ctx->response_busy,
                             &out, (ngx_buf_tag_t) &ngx_http_proxywasm_module);

@@ -105,6 +105,22 @@ typedef struct {
 } ngx_proxywasm_stream_t;
 
 
+/* A property, before it is written as plugins get it. */
+typedef enum {
+    NGX_PROXYWASM_TEXT = 0,
+    NGX_PROXYWASM_NUMBER,
+    NGX_PROXYWASM_BOOL,
+    NGX_PROXYWASM_MSEC      /* a time, or a duration */
+} ngx_proxywasm_type_e;
+
+
+typedef struct {
+    ngx_proxywasm_type_e     type;
+    ngx_str_t                text;
+    uint64_t                 number;
+} ngx_proxywasm_value_t;
+
+
 /* What a module on top of the core has for the library's host: the callbacks that are about streams. */
 typedef struct {
     void                   (*fill)(proxywasm_host *host);
@@ -143,11 +159,24 @@ int32_t ngx_proxywasm_log_level(void *user_data);
 void ngx_proxywasm_diagnostic(void *user_data, int32_t level,
     proxywasm_slice message);
 
+/* ngx_proxywasm_property.c */
+
+ngx_uint_t ngx_proxywasm_is_path(proxywasm_slice path, ngx_str_t *name);
+ngx_uint_t ngx_proxywasm_path_begins(proxywasm_slice path, ngx_str_t *name);
+void ngx_proxywasm_encode(ngx_proxywasm_value_t *value, proxywasm_slice *out);
+ngx_int_t ngx_proxywasm_connection_property(ngx_connection_t *c,
+    ngx_pool_t *pool, proxywasm_slice path, ngx_proxywasm_value_t *value);
+
 /* The worker of this process; NULL where there is none. */
 extern proxywasm_worker      *ngx_proxywasm_worker;
 /* Set by the modules on top before the worker starts. */
 extern ngx_proxywasm_side_t  *ngx_proxywasm_http_side;
 
+
+/* whether to have ngx_wasm_module's quirks; when the configuration is read */
+#define ngx_proxywasm_compat()                                                \
+    (((ngx_proxywasm_conf_t *)                                                \
+     ngx_get_conf(ngx_cycle->conf_ctx, ngx_proxywasm_module))->compat)
 
 #define ngx_proxywasm_slice(str)                                              \
     (proxywasm_slice) { (str).data, (str).len }
