@@ -62,8 +62,11 @@ typedef struct {
     unsigned                     resume_response:1;
     unsigned                     close:1;
     unsigned                     logging:1;
+    /* a plugin wants the location of what it has made of the path */
+    unsigned                     reroute:1;
 
     /* the request */
+    u_char                      *uri;    /* as plugins found it */
     unsigned                     request_shown:1;
     unsigned                     request_passed:1;
     unsigned                     request_waiting:1;

@@ -13,6 +13,9 @@ static int32_t ngx_http_proxywasm_on_local_response(void *user_data,
     void *stream_data, const proxywasm_local_response *response);
 static void ngx_http_proxywasm_on_resume(void *user_data, void *stream_data,
     int32_t direction);
+static int32_t ngx_http_proxywasm_on_foreign(void *user_data,
+    void *stream_data, proxywasm_slice name, proxywasm_slice argument,
+    proxywasm_slice *result);
 static void ngx_http_proxywasm_on_close(void *user_data, void *stream_data,
     int32_t stream_type);
 
@@ -31,6 +34,7 @@ ngx_http_proxywasm_fill_host(proxywasm_host *host)
     host->send_local_response = ngx_http_proxywasm_on_local_response;
     host->resume_stream = ngx_http_proxywasm_on_resume;
     host->close_stream = ngx_http_proxywasm_on_close;
+    host->call_foreign_function = ngx_http_proxywasm_on_foreign;
 }
 
 
@@ -140,4 +144,28 @@ ngx_http_proxywasm_on_close(void *user_data, void *stream_data,
 
     ctx->close = 1;
     ngx_http_proxywasm_post(ctx);
+}
+
+
+/* A request that has a new path goes where `rewrite ... last` would send it. */
+
+static int32_t
+ngx_http_proxywasm_on_foreign(void *user_data, void *stream_data,
+    proxywasm_slice name, proxywasm_slice argument, proxywasm_slice *result)
+{
+    ngx_http_proxywasm_ctx_t *ctx = stream_data;
+
+    static const char  clear_route_cache[] = "clear_route_cache";
+
+    if (name.len != sizeof(clear_route_cache) - 1
+        || ngx_memcmp(name.data, clear_route_cache, name.len) != 0)
+    {
+        return PROXYWASM_STATUS_NOT_FOUND;
+    }
+
+    if (ctx) {
+        ctx->reroute = 1;
+    }
+
+    return PROXYWASM_STATUS_OK;
 }

@@ -241,6 +241,14 @@ ngx_http_proxywasm_request_handler(ngx_http_request_t *r)
         return ngx_http_proxywasm_wait(ctx);
     }
 
+    if (ctx->reroute && ctx->uri != r->uri.data) {
+        ctx->reroute = 0;
+        lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
+
+        /* in the access phase it is too late */
+        r->uri_changed = !lcf->in_access;
+    }
+
     return NGX_DECLINED;
 }
 
@@ -253,6 +261,7 @@ ngx_http_proxywasm_show_headers(ngx_http_request_t *r,
     proxywasm_outcome  outcome;
 
     ctx->request_shown = 1;
+    ctx->uri = r->uri.data;
     ctx->has_body = r->headers_in.content_length_n > 0 || r->headers_in.chunked;
 
     outcome.struct_size = sizeof(proxywasm_outcome);

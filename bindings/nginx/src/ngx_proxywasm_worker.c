@@ -10,6 +10,8 @@
 #include <ngx_channel.h>
 
 
+static void ngx_proxywasm_drain(ngx_cycle_t *cycle);
+static void ngx_proxywasm_on_drained(ngx_event_t *ev);
 static ngx_int_t ngx_proxywasm_open_wake(ngx_cycle_t *cycle);
 static void ngx_proxywasm_rearm(ngx_event_t *ev);
 static void ngx_proxywasm_on_timer(ngx_event_t *ev);
@@ -24,7 +26,13 @@ static void ngx_proxywasm_wake(void *user_data);
 proxywasm_worker      *ngx_proxywasm_worker;
 ngx_proxywasm_side_t  *ngx_proxywasm_http_side;
 
+/* how long plugins may take to end when NGINX stops, or quits */
+#define NGX_PROXYWASM_STOP_TIME  1000
+#define NGX_PROXYWASM_QUIT_TIME  5000
+
 static ngx_event_t     ngx_proxywasm_timer;
+/* logs of timers want the number of a connection */
+static ngx_connection_t  ngx_proxywasm_no_connection;
 static ngx_event_t     ngx_proxywasm_rearm_event;
 static int             ngx_proxywasm_wake_fds[2] = { -1, -1 };
 
@@ -47,8 +55,10 @@ ngx_proxywasm_start_worker(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+    ngx_proxywasm_no_connection.fd = (ngx_socket_t) -1;
     ngx_proxywasm_timer.handler = ngx_proxywasm_on_timer;
     ngx_proxywasm_timer.log = cycle->log;
+    ngx_proxywasm_timer.data = &ngx_proxywasm_no_connection;
     ngx_proxywasm_timer.cancelable = 1;
     ngx_proxywasm_rearm_event.handler = ngx_proxywasm_rearm;
     ngx_proxywasm_rearm_event.log = cycle->log;
@@ -156,10 +166,72 @@ ngx_proxywasm_stop_worker(ngx_cycle_t *cycle)
         plugins[i]->instance = NULL;
     }
 
+    ngx_proxywasm_drain(cycle);
+
     proxywasm_worker_free(ngx_proxywasm_worker);
     ngx_proxywasm_worker = NULL;
 
     (void) proxywasm_engine_stop_ticker(conf->engine);
+}
+
+
+/*
+ * A plugin may have something left to do, such as to send what it has
+ * collected.  That needs NGINX's loop, which is over: it goes on for a while.
+ */
+
+static void
+ngx_proxywasm_drain(ngx_cycle_t *cycle)
+{
+    bool                    idle;
+    ngx_event_t             end;
+    proxywasm_worker_stats  stats;
+
+    stats.struct_size = sizeof(proxywasm_worker_stats);
+
+    if (proxywasm_worker_is_idle(ngx_proxywasm_worker, &idle)
+        != PROXYWASM_RESULT_OK
+        || idle
+        || proxywasm_worker_get_stats(ngx_proxywasm_worker, &stats)
+           != PROXYWASM_RESULT_OK
+        || stats.streams)
+    {
+        /* requests that live are cut off: their plugins will not end */
+        return;
+    }
+
+    ngx_close_listening_sockets(cycle);
+
+    ngx_memzero(&end, sizeof(ngx_event_t));
+    end.handler = ngx_proxywasm_on_drained;
+    end.log = cycle->log;
+    end.data = &ngx_proxywasm_no_connection;
+
+    ngx_add_timer(&end, ngx_terminate ? NGX_PROXYWASM_STOP_TIME
+                                      : NGX_PROXYWASM_QUIT_TIME);
+
+    ngx_proxywasm_rearm(&ngx_proxywasm_rearm_event);
+
+    while (!idle && !end.timedout) {
+        ngx_process_events_and_timers(cycle);
+
+        if (proxywasm_worker_is_idle(ngx_proxywasm_worker, &idle)
+            != PROXYWASM_RESULT_OK)
+        {
+            break;
+        }
+    }
+
+    if (end.timer_set) {
+        ngx_del_timer(&end);
+    }
+}
+
+
+static void
+ngx_proxywasm_on_drained(ngx_event_t *ev)
+{
+    /* the loop looks at ev->timedout */
 }
 
 
