@@ -63,6 +63,9 @@ typedef struct {
     ngx_str_t                file;
     ngx_uint_t               line;
 
+    /* without requests, in the first worker alone */
+    ngx_uint_t               service;
+
     proxywasm_plugin        *plugin;
     /* in this worker; NULL when it could not be added */
     proxywasm_instance      *instance;

@@ -20,6 +20,8 @@ static char *ngx_proxywasm_code(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_proxywasm_plugin(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_proxywasm_service(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 static char *ngx_proxywasm_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_proxywasm_init_process(ngx_cycle_t *cycle);
@@ -62,6 +64,13 @@ static ngx_command_t  ngx_proxywasm_commands[] = {
     { ngx_string("module"),
       NGX_WASM_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE23,
       ngx_proxywasm_code,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("service"),
+      NGX_WASM_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE12,
+      ngx_proxywasm_service,
       0,
       0,
       NULL },
@@ -350,6 +359,47 @@ ngx_proxywasm_plugin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     ngx_conf_init_ptr_value(options->capabilities, NULL);
 
     *slot = options;
+
+    return NGX_CONF_OK;
+}
+
+
+/* A plugin that no request passes: it ticks, and listens to queues. */
+
+static char *
+ngx_proxywasm_service(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_proxywasm_conf_t  *pcf = conf;
+
+    ngx_str_t                *value, config;
+    ngx_uint_t                n;
+    ngx_proxywasm_plugin_t   *plugin;
+
+    value = cf->args->elts;
+
+    if (cf->args->nelts == 3) {
+        config = value[2];
+
+    } else {
+        ngx_str_null(&config);
+    }
+
+    n = pcf->plugins.nelts;
+
+    plugin = ngx_proxywasm_add_plugin(cf, &value[1], &config);
+    if (plugin == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    if (pcf->plugins.nelts == n) {
+        ngx_conf_log_error(NGX_LOG_EMERG, cf, 0,
+                           "plugin \"%V\" is in use with the same "
+                           "configuration in %V:%ui, and needs no service",
+                           &value[1], &plugin->file, plugin->line);
+        return NGX_CONF_ERROR;
+    }
+
+    plugin->service = 1;
 
     return NGX_CONF_OK;
 }

@@ -90,6 +90,11 @@ ngx_proxywasm_start_worker(ngx_cycle_t *cycle)
     plugins = conf->plugins.elts;
 
     for (i = 0; i < conf->plugins.nelts; i++) {
+
+        if (plugins[i]->service && ngx_worker != 0) {
+            continue;
+        }
+
         rc = proxywasm_worker_add_plugin(ngx_proxywasm_worker,
                                          plugins[i]->plugin,
                                          &plugins[i]->instance);

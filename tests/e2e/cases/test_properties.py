@@ -260,8 +260,9 @@ def test_flags(proxy):
 @case("response.flags say that the upstream could not be reached, as bit 0x20", envoy=AGREES)
 def test_flags_refused(serve, refusing):
     proxy = serve(probe(), upstream_port=refusing.port)
-    found = read(proxy, "response.code", "response.flags", callback="log")
-    assert list(map(number, found)) == [503, 0x20]
+    code, flags = map(number, read(proxy, "response.code", "response.flags", callback="log"))
+    assert code in (502, 503)
+    assert flags == 0x20
 
 
 @case("response.flags say that the upstream closed without an answer, as bit 0x40", envoy=AGREES)

@@ -48,6 +48,8 @@ class Server(ABC):
         self.process: subprocess.Popen | None = None
         #: Where clients connect: HTTP or TCP, by the setup's kind.
         self.port: int = 0
+        #: Where clients that speak HTTP/2 connect, when that is another port.
+        self.http2_port: int = 0
 
     # ---- For adapters ----
 

@@ -104,10 +104,12 @@ def plugin_options(plugin: Plugin, index: int, setup: Setup, directory: Path) ->
     return " ".join(f"{name} {value};" for name, value in options)
 
 
-def configuration(setup: Setup, directory: Path, port: int, admin_port: int, upstream_port: int) -> str:
+def configuration(
+    setup: Setup, directory: Path, port: int, http2_port: int, admin_port: int, upstream_port: int
+) -> str:
     wasm, chain = [], []
     names = set()
-    for index, plugin in enumerate(setup.plugins):
+    for index, plugin in enumerate((*setup.plugins, *setup.services)):
         if plugin.name in names:
             # The same plugin a second time, with another configuration.
             chain.append(f"proxy_wasm {quote(plugin.name)} {quote(plugin.configuration)};")
@@ -116,10 +118,14 @@ def configuration(setup: Setup, directory: Path, port: int, admin_port: int, ups
         (directory / f"configuration-{index}").write_bytes(plugin.configuration.encode("latin-1"))
         wasm.append(f"module {plugin.name}-{index} {quote(str(plugin.module))};")
         wasm.append(f"plugin {quote(plugin.name)} {{ {plugin_options(plugin, index, setup, directory)} }}")
-        chain.append(f"proxy_wasm {quote(plugin.name)};")
+        if index < len(setup.plugins):
+            chain.append(f"proxy_wasm {quote(plugin.name)};")
+        else:
+            wasm.append(f"service {quote(plugin.name)};")
     temporary = "\n".join(
         f"    {kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    timeout = f"proxy_read_timeout {setup.upstream_timeout_ms}ms;" if setup.upstream_timeout_ms else ""
     return f"""
 load_module {MODULE};
 daemon off;
@@ -143,12 +149,14 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{port};
+        listen 127.0.0.1:{http2_port} http2;
         location / {{
             {" ".join(chain)}
             proxy_pass http://main;
             proxy_http_version 1.1;
             proxy_set_header Host $http_host;
             proxy_set_header Connection "";
+            {timeout}
             proxy_pass_request_headers on;
             proxy_buffer_size 96k;
             proxy_buffering off;
@@ -167,9 +175,7 @@ class Nginx(Host):
         "request_trailers": "NGINX does not give trailers of requests to modules",
         "response_trailers": "NGINX takes trailers of responses from gRPC upstreams only",
         "new_trailers": "NGINX does not give trailers of requests to modules",
-        "http2": "to come",
         "tcp": "to come",
-        "services": "to come",
         "grpc_callouts": "to come",
         "http_callouts": "to come",
         "envoy_attributes": "NGINX has no xDS configuration and no metadata",
@@ -184,11 +190,10 @@ class Nginx(Host):
     def launch(self, setup: Setup, directory: Path, upstream_port: int) -> NginxServer:
         server = NginxServer(setup, directory)
         directory.chmod(0o755)  # workers are somebody else when the master is root
-        server.port, server.admin_port = free_port(), free_port()
+        server.port, server.http2_port, server.admin_port = free_port(), free_port(), free_port()
         file = directory / "nginx.conf"
-        file.write_bytes(
-            configuration(setup, directory, server.port, server.admin_port, upstream_port).encode("latin-1")
-        )
+        ports = (server.port, server.http2_port, server.admin_port, upstream_port)
+        file.write_bytes(configuration(setup, directory, *ports).encode("latin-1"))
         server.spawn([PROGRAM, "-p", directory, "-c", file, "-e", "stderr"])
         server.wait_until(server.ready)
         return server

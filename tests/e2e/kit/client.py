@@ -67,13 +67,10 @@ class Proxy:
         # A connection for each request, unless a case makes its own: no case sees what another left behind.
         limits = httpx.Limits(max_keepalive_connections=0)
         transport = httpx.HTTPTransport(http1=not http2, http2=http2, limits=limits, verify=False)
+        self.port = (http2 and server.http2_port) or server.port
         self.http = httpx.Client(
-            transport=transport, base_url=f"http://127.0.0.1:{server.port}", timeout=10, trust_env=False
+            transport=transport, base_url=f"http://127.0.0.1:{self.port}", timeout=10, trust_env=False
         )
-
-    @property
-    def port(self) -> int:
-        return self.server.port
 
     def close(self) -> None:
         self.http.close()
