@@ -15,13 +15,9 @@
 /* a bit of r->buffered: the response waits for a plugin */
 #define NGX_HTTP_PROXYWASM_BUFFERED  0x08
 
-/* buffers that go to the library at a time */
-#define NGX_HTTP_PROXYWASM_CHUNKS    32
-
 
 typedef struct {
-    ngx_array_t             *plugins;    /* of ngx_proxywasm_plugin_t * */
-    ngx_proxywasm_chain_t   *chain;
+    ngx_proxywasm_place_t    place;
     ngx_flag_t               in_access;
 } ngx_http_proxywasm_loc_conf_t;
 
@@ -129,11 +125,6 @@ ngx_int_t ngx_http_proxywasm_to_grpc(ngx_http_request_t *r,
 
 /* ngx_http_proxywasm_chain.c */
 
-ngx_chain_t *ngx_http_proxywasm_to_chunks(ngx_chain_t *in,
-    proxywasm_chunk *chunks, ngx_uint_t *n, ngx_uint_t *last);
-void ngx_http_proxywasm_consume(ngx_chain_t *in, ngx_chain_t *end);
-ngx_uint_t ngx_http_proxywasm_same(ngx_chain_t *in, proxywasm_outcome *outcome,
-    ngx_uint_t last);
 ngx_chain_t *ngx_http_proxywasm_to_chain(ngx_http_request_t *r,
     ngx_chain_t **free, proxywasm_outcome *outcome, ngx_uint_t last);
 
@@ -159,9 +150,9 @@ ngx_int_t ngx_http_proxywasm_push_response_header(ngx_http_request_t *r,
 
 /* ngx_http_proxywasm_properties.c */
 
-int32_t ngx_http_proxywasm_get_property(void *user_data, void *stream_data,
+int32_t ngx_http_proxywasm_get_property(ngx_proxywasm_stream_t *stream,
     proxywasm_slice path, proxywasm_slice *out);
-int32_t ngx_http_proxywasm_set_property(void *user_data, void *stream_data,
+int32_t ngx_http_proxywasm_set_property(ngx_proxywasm_stream_t *stream,
     proxywasm_slice path, proxywasm_slice value);
 
 /* ngx_http_proxywasm_map.c */
@@ -198,7 +189,22 @@ char *ngx_http_proxywasm_status(ngx_conf_t *cf, ngx_command_t *cmd,
 /* ngx_http_proxywasm_host.c */
 
 void ngx_http_proxywasm_fill_host(proxywasm_host *host);
+void ngx_http_proxywasm_on_resume(ngx_proxywasm_stream_t *stream,
+    int32_t direction);
+void ngx_http_proxywasm_on_close(ngx_proxywasm_stream_t *stream);
 void ngx_http_proxywasm_post(ngx_http_proxywasm_ctx_t *ctx);
+
+
+/* NULL when a callback is about no request: a tick's, or a connection's. */
+
+static ngx_inline ngx_http_proxywasm_ctx_t *
+ngx_http_proxywasm_of(void *stream_data)
+{
+    ngx_proxywasm_stream_t *stream = stream_data;
+
+    return stream && stream->kind == PROXYWASM_STREAM_KIND_HTTP ? stream_data
+                                                                : NULL;
+}
 
 
 #endif /* NGX_HTTP_PROXYWASM_H_INCLUDED */

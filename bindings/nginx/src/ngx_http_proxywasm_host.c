@@ -11,13 +11,9 @@
 
 static int32_t ngx_http_proxywasm_on_local_response(void *user_data,
     void *stream_data, const proxywasm_local_response *response);
-static void ngx_http_proxywasm_on_resume(void *user_data, void *stream_data,
-    int32_t direction);
 static int32_t ngx_http_proxywasm_on_foreign(void *user_data,
     void *stream_data, proxywasm_slice name, proxywasm_slice argument,
     proxywasm_slice *result);
-static void ngx_http_proxywasm_on_close(void *user_data, void *stream_data,
-    int32_t stream_type);
 
 
 void
@@ -29,11 +25,7 @@ ngx_http_proxywasm_fill_host(proxywasm_host *host)
     host->replace_header = ngx_http_proxywasm_replace_header;
     host->remove_header = ngx_http_proxywasm_remove_header;
     host->set_headers = ngx_http_proxywasm_set_headers;
-    host->get_property = ngx_http_proxywasm_get_property;
-    host->set_property = ngx_http_proxywasm_set_property;
     host->send_local_response = ngx_http_proxywasm_on_local_response;
-    host->resume_stream = ngx_http_proxywasm_on_resume;
-    host->close_stream = ngx_http_proxywasm_on_close;
     host->call_foreign_function = ngx_http_proxywasm_on_foreign;
 }
 
@@ -119,11 +111,11 @@ ngx_http_proxywasm_on_local_response(void *user_data, void *stream_data,
 }
 
 
-static void
-ngx_http_proxywasm_on_resume(void *user_data, void *stream_data,
+void
+ngx_http_proxywasm_on_resume(ngx_proxywasm_stream_t *stream,
     int32_t direction)
 {
-    ngx_http_proxywasm_ctx_t *ctx = stream_data;
+    ngx_http_proxywasm_ctx_t *ctx = (ngx_http_proxywasm_ctx_t *) stream;
 
     if (direction == PROXYWASM_DIRECTION_REQUEST) {
         ctx->resume_request = 1;
@@ -136,11 +128,10 @@ ngx_http_proxywasm_on_resume(void *user_data, void *stream_data,
 }
 
 
-static void
-ngx_http_proxywasm_on_close(void *user_data, void *stream_data,
-    int32_t stream_type)
+void
+ngx_http_proxywasm_on_close(ngx_proxywasm_stream_t *stream)
 {
-    ngx_http_proxywasm_ctx_t *ctx = stream_data;
+    ngx_http_proxywasm_ctx_t *ctx = (ngx_http_proxywasm_ctx_t *) stream;
 
     ctx->close = 1;
     ngx_http_proxywasm_post(ctx);
@@ -153,7 +144,7 @@ static int32_t
 ngx_http_proxywasm_on_foreign(void *user_data, void *stream_data,
     proxywasm_slice name, proxywasm_slice argument, proxywasm_slice *result)
 {
-    ngx_http_proxywasm_ctx_t *ctx = stream_data;
+    ngx_http_proxywasm_ctx_t *ctx = ngx_http_proxywasm_of(stream_data);
 
     static const char  clear_route_cache[] = "clear_route_cache";
 

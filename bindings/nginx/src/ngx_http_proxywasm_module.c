@@ -13,8 +13,6 @@ static ngx_int_t ngx_http_proxywasm_postconfiguration(ngx_conf_t *cf);
 static void *ngx_http_proxywasm_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_proxywasm_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
-static char *ngx_http_proxywasm_plugin(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 static ngx_int_t ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_proxywasm_access_handler(ngx_http_request_t *r);
 
@@ -23,9 +21,9 @@ static ngx_command_t  ngx_http_proxywasm_commands[] = {
 
     { ngx_string("proxy_wasm"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE12,
-      ngx_http_proxywasm_plugin,
+      ngx_proxywasm_set_plugin_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
-      0,
+      offsetof(ngx_http_proxywasm_loc_conf_t, place),
       NULL },
 
     { ngx_string("proxy_wasm_request_headers_in_access"),
@@ -85,14 +83,19 @@ ngx_module_t  ngx_http_proxywasm_module = {
 
 
 static ngx_proxywasm_side_t  ngx_http_proxywasm_side = {
-    ngx_http_proxywasm_fill_host
+    ngx_http_proxywasm_fill_host,
+    ngx_http_proxywasm_get_property,
+    ngx_http_proxywasm_set_property,
+    ngx_http_proxywasm_on_resume,
+    ngx_http_proxywasm_on_close
 };
 
 
 static ngx_int_t
 ngx_http_proxywasm_preconfiguration(ngx_conf_t *cf)
 {
-    ngx_proxywasm_http_side = &ngx_http_proxywasm_side;
+    ngx_proxywasm_sides[PROXYWASM_STREAM_KIND_HTTP] =
+                                                   &ngx_http_proxywasm_side;
 
     return NGX_OK;
 }
@@ -156,8 +159,6 @@ ngx_http_proxywasm_create_loc_conf(ngx_conf_t *cf)
 }
 
 
-/* A block with plugins of its own has those alone. */
-
 static char *
 ngx_http_proxywasm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 {
@@ -166,58 +167,8 @@ ngx_http_proxywasm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
 
     ngx_conf_merge_value(conf->in_access, prev->in_access, 0);
 
-    if (prev->plugins && prev->chain == NULL) {
-        prev->chain = ngx_proxywasm_add_chain(cf, prev->plugins);
-        if (prev->chain == NULL) {
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    if (conf->plugins == NULL) {
-        conf->plugins = prev->plugins;
-        conf->chain = prev->chain;
-        return NGX_CONF_OK;
-    }
-
-    conf->chain = ngx_proxywasm_add_chain(cf, conf->plugins);
-
-    return conf->chain ? NGX_CONF_OK : NGX_CONF_ERROR;
-}
-
-
-static char *
-ngx_http_proxywasm_plugin(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
-{
-    ngx_http_proxywasm_loc_conf_t *lcf = conf;
-
-    ngx_str_t                *value, config;
-    ngx_proxywasm_plugin_t  **slot;
-
-    value = cf->args->elts;
-
-    if (cf->args->nelts == 3) {
-        config = value[2];
-
-    } else {
-        ngx_str_null(&config);
-    }
-
-    if (lcf->plugins == NULL) {
-        lcf->plugins = ngx_array_create(cf->pool, 2,
-                                        sizeof(ngx_proxywasm_plugin_t *));
-        if (lcf->plugins == NULL) {
-            return NGX_CONF_ERROR;
-        }
-    }
-
-    slot = ngx_array_push(lcf->plugins);
-    if (slot == NULL) {
-        return NGX_CONF_ERROR;
-    }
-
-    *slot = ngx_proxywasm_add_plugin(cf, &value[1], &config);
-
-    return *slot ? NGX_CONF_OK : NGX_CONF_ERROR;
+    return ngx_proxywasm_merge_plugins(cf, &prev->place, &conf->place)
+           == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
 }
 
 
@@ -228,7 +179,7 @@ ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r)
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
 
-    if (lcf->chain == NULL || lcf->in_access) {
+    if (lcf->place.chain == NULL || lcf->in_access) {
         return NGX_DECLINED;
     }
 
@@ -243,7 +194,7 @@ ngx_http_proxywasm_access_handler(ngx_http_request_t *r)
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
 
-    if (lcf->chain == NULL || !lcf->in_access) {
+    if (lcf->place.chain == NULL || !lcf->in_access) {
         return NGX_DECLINED;
     }
 

@@ -63,18 +63,14 @@ static uint64_t ngx_http_proxywasm_grpc_code(ngx_http_proxywasm_ctx_t *ctx);
 /* ---- callbacks ---- */
 
 int32_t
-ngx_http_proxywasm_get_property(void *user_data, void *stream_data,
+ngx_http_proxywasm_get_property(ngx_proxywasm_stream_t *stream,
     proxywasm_slice path, proxywasm_slice *out)
 {
-    ngx_http_proxywasm_ctx_t *ctx = stream_data;
+    ngx_http_proxywasm_ctx_t *ctx = (ngx_http_proxywasm_ctx_t *) stream;
 
     ngx_int_t               rc;
     ngx_http_request_t     *r;
     ngx_proxywasm_value_t   value;
-
-    if (ctx == NULL || path.len == 0) {
-        return PROXYWASM_STATUS_NOT_FOUND;
-    }
 
     r = ctx->request;
     value.type = NGX_PROXYWASM_TEXT;
@@ -119,17 +115,13 @@ ngx_http_proxywasm_get_property(void *user_data, void *stream_data,
 
 
 int32_t
-ngx_http_proxywasm_set_property(void *user_data, void *stream_data,
+ngx_http_proxywasm_set_property(ngx_proxywasm_stream_t *stream,
     proxywasm_slice path, proxywasm_slice value)
 {
-    ngx_http_proxywasm_ctx_t *ctx = stream_data;
+    ngx_http_proxywasm_ctx_t *ctx = (ngx_http_proxywasm_ctx_t *) stream;
 
     static ngx_str_t        query = ngx_string("request.query");
     static proxywasm_slice  args = { (u_char *) "ngx.args", 8 };
-
-    if (ctx == NULL) {
-        return PROXYWASM_STATUS_UNIMPLEMENTED;
-    }
 
     if (ngx_http_proxywasm_is_variable(path)) {
         return ngx_http_proxywasm_set_variable(ctx->request, path, value);

@@ -209,11 +209,12 @@ ngx_http_proxywasm_request_handler(ngx_http_request_t *r)
     if (ctx == NULL) {
         lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
 
-        if (lcf->chain->chain == NULL) {
-            return NGX_HTTP_SERVICE_UNAVAILABLE;
+        if (lcf->place.chain->chain == NULL) {
+            return lcf->place.chain->open ? NGX_DECLINED
+                                          : NGX_HTTP_SERVICE_UNAVAILABLE;
         }
 
-        ctx = ngx_http_proxywasm_create_ctx(r, lcf->chain);
+        ctx = ngx_http_proxywasm_create_ctx(r, lcf->place.chain);
         if (ctx == NULL) {
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
@@ -452,15 +453,15 @@ ngx_http_proxywasm_show_body(ngx_http_proxywasm_ctx_t *ctx, ngx_chain_t *in)
     ngx_int_t            rc;
     ngx_uint_t           n, last;
     ngx_chain_t         *cl;
-    proxywasm_chunk      chunks[NGX_HTTP_PROXYWASM_CHUNKS];
+    proxywasm_chunk      chunks[NGX_PROXYWASM_CHUNKS];
     proxywasm_outcome    outcome;
 
     for ( ;; ) {
-        cl = ngx_http_proxywasm_to_chunks(in, chunks, &n, &last);
+        cl = ngx_proxywasm_to_chunks(in, chunks, &n, &last);
 
         if (ctx->local || ctx->close || ctx->body_ended) {
             /* answered already: the rest is of no interest */
-            ngx_http_proxywasm_consume(in, cl);
+            ngx_proxywasm_consume(in, cl);
 
         } else if (n || last) {
             outcome.struct_size = sizeof(proxywasm_outcome);
@@ -478,7 +479,7 @@ ngx_http_proxywasm_show_body(ngx_http_proxywasm_ctx_t *ctx, ngx_chain_t *in)
                 ctx->close |= outcome.action == PROXYWASM_ACTION_CLOSE
                               || ctx->local == NULL;
                 ngx_http_proxywasm_post(ctx);
-                ngx_http_proxywasm_consume(in, cl);
+                ngx_proxywasm_consume(in, cl);
                 break;
 
             default:
@@ -519,7 +520,7 @@ ngx_http_proxywasm_pass_body(ngx_http_proxywasm_ctx_t *ctx,
     last = (outcome->ready & PROXYWASM_READY_END_OF_STREAM) != 0;
 
     if (outcome->body_len == 0 && !last) {
-        ngx_http_proxywasm_consume(in, end);
+        ngx_proxywasm_consume(in, end);
 
         /* the buffers that are busy may be free by now */
         return ngx_http_proxywasm_next_request_body(r, NULL);
@@ -531,7 +532,7 @@ ngx_http_proxywasm_pass_body(ngx_http_proxywasm_ctx_t *ctx,
         r->headers_in.content_length_n = ctx->body_size;
     }
 
-    if (in && end == NULL && ngx_http_proxywasm_same(in, outcome, last)) {
+    if (in && end == NULL && ngx_proxywasm_same(in, outcome, last)) {
         return ngx_http_proxywasm_next_request_body(r, in);
     }
 
@@ -540,7 +541,7 @@ ngx_http_proxywasm_pass_body(ngx_http_proxywasm_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    ngx_http_proxywasm_consume(in, end);
+    ngx_proxywasm_consume(in, end);
 
     rc = ngx_http_proxywasm_next_request_body(r, out);
 

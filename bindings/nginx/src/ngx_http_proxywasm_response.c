@@ -132,7 +132,7 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     ngx_int_t                  rc;
     ngx_uint_t                 n, last, passed;
     ngx_chain_t               *cl;
-    proxywasm_chunk            chunks[NGX_HTTP_PROXYWASM_CHUNKS];
+    proxywasm_chunk            chunks[NGX_PROXYWASM_CHUNKS];
     proxywasm_outcome          outcome;
     ngx_http_proxywasm_ctx_t  *ctx;
 
@@ -144,7 +144,7 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     if (ctx->dropping) {
-        ngx_http_proxywasm_consume(in, NULL);
+        ngx_proxywasm_consume(in, NULL);
         return NGX_OK;
     }
 
@@ -156,7 +156,7 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     for ( ;; ) {
-        cl = ngx_http_proxywasm_to_chunks(in, chunks, &n, &last);
+        cl = ngx_proxywasm_to_chunks(in, chunks, &n, &last);
 
         if ((n == 0 && !last) || ctx->response_end_shown) {
 
@@ -166,7 +166,7 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
                 return ngx_http_proxywasm_pass(ctx, in);
             }
 
-            ngx_http_proxywasm_consume(in, cl);
+            ngx_proxywasm_consume(in, cl);
 
         } else {
             passed = ctx->response_passed;
@@ -179,7 +179,7 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
             rc = ngx_http_proxywasm_apply_response(ctx, &outcome);
 
             if (rc == NGX_DONE) {
-                ngx_http_proxywasm_consume(in, NULL);
+                ngx_proxywasm_consume(in, NULL);
                 return NGX_OK;
             }
 
@@ -248,11 +248,11 @@ ngx_http_proxywasm_pass_response(ngx_http_proxywasm_ctx_t *ctx,
     last = (outcome->ready & PROXYWASM_READY_END_OF_STREAM) != 0;
 
     if (outcome->body_len == 0 && !last) {
-        ngx_http_proxywasm_consume(in, end);
+        ngx_proxywasm_consume(in, end);
         return NGX_OK;
     }
 
-    if (in && end == NULL && ngx_http_proxywasm_same(in, outcome, last)) {
+    if (in && end == NULL && ngx_proxywasm_same(in, outcome, last)) {
         return ngx_http_proxywasm_pass(ctx, in);
     }
 
@@ -261,7 +261,7 @@ ngx_http_proxywasm_pass_response(ngx_http_proxywasm_ctx_t *ctx,
         return NGX_ERROR;
     }
 
-    ngx_http_proxywasm_consume(in, end);
+    ngx_proxywasm_consume(in, end);
 
     rc = ngx_http_proxywasm_pass(ctx, out);
 

@@ -21,6 +21,9 @@
 #define NGX_WASM_CONF         0x02000000
 #define NGX_WASM_PLUGIN_CONF  0x04000000
 
+/* buffers that go to the library at a time */
+#define NGX_PROXYWASM_CHUNKS  32
+
 /* A module of wasm{}: code, and the configuration of its VMs. */
 typedef struct {
     ngx_str_t                name;
@@ -82,7 +85,16 @@ typedef struct {
     /* in this worker */
     proxywasm_chain         *chain;
     uint32_t                 phases;
+    /* without a chain: pass by; otherwise refuse */
+    ngx_uint_t               open;
 } ngx_proxywasm_chain_t;
+
+
+/* What proxy_wasm directives make of a block. */
+typedef struct {
+    ngx_array_t             *plugins;    /* of ngx_proxywasm_plugin_t * */
+    ngx_proxywasm_chain_t   *chain;
+} ngx_proxywasm_place_t;
 
 
 typedef struct {
@@ -124,9 +136,19 @@ typedef struct {
 } ngx_proxywasm_value_t;
 
 
-/* What a module on top of the core has for the library's host: the callbacks that are about streams. */
+/*
+ * What a module on top of the core does for its kind of streams.  `fill` sets
+ * the host's callbacks that no other kind has.
+ */
 typedef struct {
     void                   (*fill)(proxywasm_host *host);
+    int32_t                (*get_property)(ngx_proxywasm_stream_t *stream,
+                               proxywasm_slice path, proxywasm_slice *value);
+    int32_t                (*set_property)(ngx_proxywasm_stream_t *stream,
+                               proxywasm_slice path, proxywasm_slice value);
+    void                   (*resume)(ngx_proxywasm_stream_t *stream,
+                               int32_t direction);
+    void                   (*close)(ngx_proxywasm_stream_t *stream);
 } ngx_proxywasm_side_t;
 
 
@@ -144,6 +166,10 @@ ngx_proxywasm_plugin_t *ngx_proxywasm_add_plugin(ngx_conf_t *cf,
     ngx_str_t *name, ngx_str_t *config);
 ngx_proxywasm_chain_t *ngx_proxywasm_add_chain(ngx_conf_t *cf,
     ngx_array_t *plugins);
+char *ngx_proxywasm_set_plugin_slot(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_proxywasm_merge_plugins(ngx_conf_t *cf,
+    ngx_proxywasm_place_t *prev, ngx_proxywasm_place_t *conf);
 ngx_int_t ngx_proxywasm_read_file(ngx_pool_t *pool, ngx_log_t *log,
     ngx_str_t *path, ngx_str_t *bytes);
 char *ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf);
@@ -170,10 +196,22 @@ void ngx_proxywasm_encode(ngx_proxywasm_value_t *value, proxywasm_slice *out);
 ngx_int_t ngx_proxywasm_connection_property(ngx_connection_t *c,
     ngx_pool_t *pool, proxywasm_slice path, ngx_proxywasm_value_t *value);
 
+/* ngx_proxywasm_chain.c */
+
+ngx_chain_t *ngx_proxywasm_to_chunks(ngx_chain_t *in, proxywasm_chunk *chunks,
+    ngx_uint_t *n, ngx_uint_t *last);
+void ngx_proxywasm_consume(ngx_chain_t *in, ngx_chain_t *end);
+ngx_uint_t ngx_proxywasm_same(ngx_chain_t *in, proxywasm_outcome *outcome,
+    ngx_uint_t last);
+
+/* ngx_proxywasm_side.c */
+
+void ngx_proxywasm_fill_sides(proxywasm_host *host);
+
 /* The worker of this process; NULL where there is none. */
 extern proxywasm_worker      *ngx_proxywasm_worker;
-/* Set by the modules on top before the worker starts. */
-extern ngx_proxywasm_side_t  *ngx_proxywasm_http_side;
+/* By kind of stream; set by the modules on top before the worker starts. */
+extern ngx_proxywasm_side_t  *ngx_proxywasm_sides[2];
 
 
 /* whether to have ngx_wasm_module's quirks; when the configuration is read */

@@ -125,6 +125,70 @@ ngx_proxywasm_add_chain(ngx_conf_t *cf, ngx_array_t *plugins)
 }
 
 
+/* Directives in a row make a chain. */
+
+char *
+ngx_proxywasm_set_plugin_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    ngx_str_t                *value, config;
+    ngx_proxywasm_place_t    *place;
+    ngx_proxywasm_plugin_t  **slot;
+
+    value = cf->args->elts;
+    place = (ngx_proxywasm_place_t *) (p + cmd->offset);
+
+    if (cf->args->nelts == 3) {
+        config = value[2];
+
+    } else {
+        ngx_str_null(&config);
+    }
+
+    if (place->plugins == NULL) {
+        place->plugins = ngx_array_create(cf->pool, 2,
+                                          sizeof(ngx_proxywasm_plugin_t *));
+        if (place->plugins == NULL) {
+            return NGX_CONF_ERROR;
+        }
+    }
+
+    slot = ngx_array_push(place->plugins);
+    if (slot == NULL) {
+        return NGX_CONF_ERROR;
+    }
+
+    *slot = ngx_proxywasm_add_plugin(cf, &value[1], &config);
+
+    return *slot ? NGX_CONF_OK : NGX_CONF_ERROR;
+}
+
+
+/* A block with plugins of its own has those alone. */
+
+ngx_int_t
+ngx_proxywasm_merge_plugins(ngx_conf_t *cf, ngx_proxywasm_place_t *prev,
+    ngx_proxywasm_place_t *conf)
+{
+    if (prev->plugins && prev->chain == NULL) {
+        prev->chain = ngx_proxywasm_add_chain(cf, prev->plugins);
+        if (prev->chain == NULL) {
+            return NGX_ERROR;
+        }
+    }
+
+    if (conf->plugins == NULL) {
+        *conf = *prev;
+        return NGX_OK;
+    }
+
+    conf->chain = ngx_proxywasm_add_chain(cf, conf->plugins);
+
+    return conf->chain ? NGX_OK : NGX_ERROR;
+}
+
+
 /* Compiles what the configuration names, and tries each plugin. */
 
 char *

@@ -24,7 +24,6 @@ static void ngx_proxywasm_wake(void *user_data);
 
 
 proxywasm_worker      *ngx_proxywasm_worker;
-ngx_proxywasm_side_t  *ngx_proxywasm_http_side;
 
 /* how long plugins may take to end when NGINX stops, or quits */
 #define NGX_PROXYWASM_STOP_TIME  1000
@@ -257,9 +256,7 @@ ngx_proxywasm_init_host(proxywasm_host *host)
     host->timeout_changed = ngx_proxywasm_timeout_changed;
     host->wake = ngx_proxywasm_wake;
 
-    if (ngx_proxywasm_http_side) {
-        ngx_proxywasm_http_side->fill(host);
-    }
+    ngx_proxywasm_fill_sides(host);
 }
 
 
