@@ -19,6 +19,7 @@
 typedef struct {
     ngx_proxywasm_place_t    place;
     ngx_flag_t               in_access;
+    ngx_proxywasm_socket_conf_t  socket;
 } ngx_http_proxywasm_loc_conf_t;
 
 
@@ -185,6 +186,12 @@ char *ngx_http_proxywasm_metrics(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_http_proxywasm_status(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+
+/* ngx_http_proxywasm_callout.c */
+
+int32_t ngx_http_proxywasm_http_call(void *user_data, void *stream_data,
+    proxywasm_token token, const proxywasm_http_request *request);
+void ngx_http_proxywasm_cancel_call(void *user_data, proxywasm_token token);
 
 /* ngx_http_proxywasm_host.c */
 

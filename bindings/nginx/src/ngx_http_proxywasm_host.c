@@ -25,6 +25,8 @@ ngx_http_proxywasm_fill_host(proxywasm_host *host)
     host->replace_header = ngx_http_proxywasm_replace_header;
     host->remove_header = ngx_http_proxywasm_remove_header;
     host->set_headers = ngx_http_proxywasm_set_headers;
+    host->http_call = ngx_http_proxywasm_http_call;
+    host->cancel_call = ngx_http_proxywasm_cancel_call;
     host->send_local_response = ngx_http_proxywasm_on_local_response;
     host->call_foreign_function = ngx_http_proxywasm_on_foreign;
 }

@@ -17,6 +17,15 @@ static ngx_int_t ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_proxywasm_access_handler(ngx_http_request_t *r);
 
 
+#define ngx_http_proxywasm_callout(name, args, set, field)                    \
+    { ngx_string(name),                                                       \
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|args,            \
+      set,                                                                    \
+      NGX_HTTP_LOC_CONF_OFFSET,                                               \
+      offsetof(ngx_http_proxywasm_loc_conf_t, field),                         \
+      NULL }
+
+
 static ngx_command_t  ngx_http_proxywasm_commands[] = {
 
     { ngx_string("proxy_wasm"),
@@ -32,6 +41,33 @@ static ngx_command_t  ngx_http_proxywasm_commands[] = {
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_proxywasm_loc_conf_t, in_access),
       NULL },
+
+    ngx_http_proxywasm_callout("resolver_add", NGX_CONF_TAKE2,
+                               ngx_proxywasm_add_host, socket),
+
+    ngx_http_proxywasm_callout("wasm_socket_connect_timeout", NGX_CONF_TAKE1,
+                               ngx_conf_set_msec_slot, socket.connect_timeout),
+
+    ngx_http_proxywasm_callout("wasm_socket_send_timeout", NGX_CONF_TAKE1,
+                               ngx_conf_set_msec_slot, socket.send_timeout),
+
+    ngx_http_proxywasm_callout("wasm_socket_read_timeout", NGX_CONF_TAKE1,
+                               ngx_conf_set_msec_slot, socket.read_timeout),
+
+    ngx_http_proxywasm_callout("wasm_socket_buffer_size", NGX_CONF_TAKE1,
+                               ngx_conf_set_size_slot, socket.buffer_size),
+
+    ngx_http_proxywasm_callout("wasm_socket_large_buffers", NGX_CONF_TAKE2,
+                               ngx_conf_set_bufs_slot, socket.large_buffers),
+
+    ngx_http_proxywasm_callout("wasm_socket_buffer_reuse", NGX_CONF_FLAG,
+                               ngx_conf_set_flag_slot, socket.buffer_reuse),
+
+    ngx_http_proxywasm_callout("proxy_wasm_log_dispatch_errors", NGX_CONF_FLAG,
+                               ngx_conf_set_flag_slot, socket.log_errors),
+
+    ngx_http_proxywasm_callout("proxy_wasm_lua_resolver", NGX_CONF_FLAG,
+                               ngx_proxywasm_no_lua, socket),
 
     { ngx_string("proxy_wasm_metrics"),
       NGX_HTTP_LOC_CONF|NGX_CONF_NOARGS,
@@ -154,6 +190,7 @@ ngx_http_proxywasm_create_loc_conf(ngx_conf_t *cf)
     }
 
     conf->in_access = NGX_CONF_UNSET;
+    ngx_proxywasm_create_socket_conf(&conf->socket);
 
     return conf;
 }
@@ -166,6 +203,7 @@ ngx_http_proxywasm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_proxywasm_loc_conf_t *conf = child;
 
     ngx_conf_merge_value(conf->in_access, prev->in_access, 0);
+    ngx_proxywasm_merge_socket_conf(&prev->socket, &conf->socket);
 
     return ngx_proxywasm_merge_plugins(cf, &prev->place, &conf->place)
            == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;

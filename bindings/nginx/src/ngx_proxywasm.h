@@ -97,6 +97,41 @@ typedef struct {
 } ngx_proxywasm_place_t;
 
 
+/* Sockets of callouts: of wasm{}, and of a location. */
+typedef struct {
+    ngx_msec_t               connect_timeout;
+    ngx_msec_t               send_timeout;
+    ngx_msec_t               read_timeout;
+    size_t                   buffer_size;
+    ngx_bufs_t               large_buffers;
+    ngx_flag_t               buffer_reuse;
+    ngx_flag_t               log_errors;
+} ngx_proxywasm_socket_conf_t;
+
+
+typedef struct {
+    ngx_str_t                name;
+    ngx_addr_t               addr;
+} ngx_proxywasm_known_host_t;
+
+
+typedef struct {
+    ngx_proxywasm_socket_conf_t  socket;
+    size_t                       max_body;
+    ngx_resolver_t              *resolver;
+    ngx_resolver_t              *system_resolver;
+    ngx_msec_t                   resolver_timeout;
+    ngx_array_t                  hosts;  /* of ngx_proxywasm_known_host_t */
+    ngx_str_t                    trusted_certificate;
+    ngx_flag_t                   verify_cert;
+    ngx_flag_t                   verify_host;
+    ngx_flag_t                   no_verify_warn;
+#if (NGX_SSL)
+    ngx_ssl_t                   *ssl;
+#endif
+} ngx_proxywasm_callout_conf_t;
+
+
 typedef struct {
     ngx_array_t              codes;      /* of ngx_proxywasm_code_t * */
     ngx_array_t              options;    /* of ngx_proxywasm_options_t * */
@@ -106,6 +141,7 @@ typedef struct {
     proxywasm_engine        *engine;
     ngx_uint_t               block;      /* there is a wasm{} */
     ngx_uint_t               compat;     /* with ngx_wasm_module's quirks */
+    ngx_proxywasm_callout_conf_t  callouts;
     ngx_log_t               *log;
 } ngx_proxywasm_conf_t;
 
@@ -179,6 +215,20 @@ char *ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf);
 ngx_int_t ngx_proxywasm_start_worker(ngx_cycle_t *cycle);
 void ngx_proxywasm_stop_worker(ngx_cycle_t *cycle);
 void ngx_proxywasm_init_host(proxywasm_host *host);
+
+/* ngx_proxywasm_callout_conf.c */
+
+void ngx_proxywasm_create_socket_conf(ngx_proxywasm_socket_conf_t *conf);
+void ngx_proxywasm_merge_socket_conf(ngx_proxywasm_socket_conf_t *prev,
+    ngx_proxywasm_socket_conf_t *conf);
+ngx_int_t ngx_proxywasm_create_callout_conf(ngx_pool_t *pool,
+    ngx_proxywasm_callout_conf_t *conf);
+ngx_int_t ngx_proxywasm_init_callout_conf(ngx_cycle_t *cycle,
+    ngx_proxywasm_callout_conf_t *conf, ngx_uint_t used);
+char *ngx_proxywasm_set_resolver(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_proxywasm_add_host(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_proxywasm_no_lua(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 
 /* ngx_proxywasm_log.c */
 

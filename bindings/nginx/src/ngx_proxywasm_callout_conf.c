@@ -185,6 +185,20 @@ ngx_proxywasm_add_host(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* There is no Lua here whose resolver could be used. */
+
+char *
+ngx_proxywasm_no_lua(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    ngx_str_t  *value;
+
+    value = cf->args->elts;
+
+    return ngx_strcasecmp(value[1].data, (u_char *) "off") == 0
+           ? NGX_CONF_OK : "requires Lua: use \"resolver\"";
+}
+
+
 /*
  * Without "resolver": that of the machine.  Its file is read now, since workers
  * do not read files.

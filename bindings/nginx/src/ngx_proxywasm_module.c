@@ -52,6 +52,15 @@ static ngx_conf_enum_t  ngx_proxywasm_compats[] = {
       NULL }
 
 
+#define ngx_proxywasm_callout(name, args, set, field)                         \
+    { ngx_string(name),                                                       \
+      NGX_WASM_CONF|NGX_DIRECT_CONF|args,                                     \
+      set,                                                                    \
+      0,                                                                      \
+      offsetof(ngx_proxywasm_conf_t, callouts.field),                         \
+      NULL }
+
+
 static ngx_command_t  ngx_proxywasm_commands[] = {
 
     { ngx_string("wasm"),
@@ -81,6 +90,54 @@ static ngx_command_t  ngx_proxywasm_commands[] = {
       0,
       offsetof(ngx_proxywasm_conf_t, compat),
       ngx_proxywasm_compats },
+
+    ngx_proxywasm_callout("resolver", NGX_CONF_1MORE,
+                          ngx_proxywasm_set_resolver, socket),
+
+    ngx_proxywasm_callout("resolver_timeout", NGX_CONF_TAKE1,
+                          ngx_conf_set_msec_slot, resolver_timeout),
+
+    ngx_proxywasm_callout("resolver_add", NGX_CONF_TAKE2,
+                          ngx_proxywasm_add_host, socket),
+
+    ngx_proxywasm_callout("socket_connect_timeout", NGX_CONF_TAKE1,
+                          ngx_conf_set_msec_slot, socket.connect_timeout),
+
+    ngx_proxywasm_callout("socket_send_timeout", NGX_CONF_TAKE1,
+                          ngx_conf_set_msec_slot, socket.send_timeout),
+
+    ngx_proxywasm_callout("socket_read_timeout", NGX_CONF_TAKE1,
+                          ngx_conf_set_msec_slot, socket.read_timeout),
+
+    ngx_proxywasm_callout("socket_buffer_size", NGX_CONF_TAKE1,
+                          ngx_conf_set_size_slot, socket.buffer_size),
+
+    ngx_proxywasm_callout("socket_large_buffers", NGX_CONF_TAKE2,
+                          ngx_conf_set_bufs_slot, socket.large_buffers),
+
+    ngx_proxywasm_callout("socket_buffer_reuse", NGX_CONF_FLAG,
+                          ngx_conf_set_flag_slot, socket.buffer_reuse),
+
+    ngx_proxywasm_callout("max_callout_body", NGX_CONF_TAKE1,
+                          ngx_conf_set_size_slot, max_body),
+
+    ngx_proxywasm_callout("tls_trusted_certificate", NGX_CONF_TAKE1,
+                          ngx_conf_set_str_slot, trusted_certificate),
+
+    ngx_proxywasm_callout("tls_verify_cert", NGX_CONF_FLAG,
+                          ngx_conf_set_flag_slot, verify_cert),
+
+    ngx_proxywasm_callout("tls_verify_host", NGX_CONF_FLAG,
+                          ngx_conf_set_flag_slot, verify_host),
+
+    ngx_proxywasm_callout("tls_no_verify_warn", NGX_CONF_FLAG,
+                          ngx_conf_set_flag_slot, no_verify_warn),
+
+    ngx_proxywasm_callout("proxy_wasm_log_dispatch_errors", NGX_CONF_FLAG,
+                          ngx_conf_set_flag_slot, socket.log_errors),
+
+    ngx_proxywasm_callout("proxy_wasm_lua_resolver", NGX_CONF_FLAG,
+                          ngx_proxywasm_no_lua, socket),
 
     { ngx_string("plugin"),
       NGX_WASM_CONF|NGX_DIRECT_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
@@ -198,6 +255,12 @@ ngx_proxywasm_create_conf(ngx_cycle_t *cycle)
     conf->log = cycle->log;
     conf->compat = NGX_CONF_UNSET_UINT;
 
+    if (ngx_proxywasm_create_callout_conf(cycle->pool, &conf->callouts)
+        != NGX_OK)
+    {
+        return NULL;
+    }
+
     cln = ngx_pool_cleanup_add(cycle->pool, 0);
     if (cln == NULL) {
         return NULL;
@@ -218,6 +281,13 @@ ngx_proxywasm_init_conf(ngx_cycle_t *cycle, void *conf)
     ngx_proxywasm_conf_t  *pcf = conf;
 
     ngx_conf_init_uint_value(pcf->compat, 0);
+
+    if (ngx_proxywasm_init_callout_conf(cycle, &pcf->callouts,
+                                        pcf->plugins.nelts)
+        != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
 
     return ngx_proxywasm_load(cycle, conf);
 }

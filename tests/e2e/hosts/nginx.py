@@ -125,6 +125,10 @@ def configuration(
     temporary = "\n".join(
         f"    {kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
+    clusters = "\n".join(
+        f"    upstream {name} {{ server 127.0.0.1:{port} max_fails=0; keepalive 8; }}"
+        for name, port in (("upstream", upstream_port), *setup.clusters)
+    )
     timeout = f"proxy_read_timeout {setup.upstream_timeout_ms}ms;" if setup.upstream_timeout_ms else ""
     return f"""
 load_module {MODULE};
@@ -142,6 +146,7 @@ http {{
     large_client_header_buffers 8 96k;
     client_max_body_size 0;
     upstream main {{ server 127.0.0.1:{setup.upstream_port or upstream_port}; }}
+{clusters}
     server {{
         listen 127.0.0.1:{admin_port};
         location = /metrics {{ proxy_wasm_metrics; }}
@@ -176,8 +181,7 @@ class Nginx(Host):
         "response_trailers": "NGINX takes trailers of responses from gRPC upstreams only",
         "new_trailers": "NGINX does not give trailers of requests to modules",
         "tcp": "to come",
-        "grpc_callouts": "to come",
-        "http_callouts": "to come",
+        "grpc_callouts": "NGINX's HTTP/2 towards servers is part of grpc_pass, out of reach of modules",
         "envoy_attributes": "NGINX has no xDS configuration and no metadata",
     }
 
