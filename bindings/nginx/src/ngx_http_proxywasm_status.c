@@ -83,12 +83,9 @@ ngx_http_proxywasm_metrics_handler(ngx_http_request_t *r)
     conf = (ngx_proxywasm_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
                                                  ngx_proxywasm_module);
 
-    /* there is no engine where there are no plugins */
-
-    if (conf->engine
-        && proxywasm_engine_render_metrics(conf->engine,
-                                           ngx_http_proxywasm_append, &text)
-           != PROXYWASM_RESULT_OK)
+    if (ngx_proxywasm_render_metrics(conf, r->pool, ngx_http_proxywasm_append,
+                                     &text)
+        != NGX_OK)
     {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }

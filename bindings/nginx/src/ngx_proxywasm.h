@@ -20,6 +20,7 @@
 /* commands of wasm{}, and of plugin{} in it */
 #define NGX_WASM_CONF         0x02000000
 #define NGX_WASM_PLUGIN_CONF  0x04000000
+#define NGX_WASM_METRICS_CONF 0x08000000
 
 /* buffers that go to the library at a time */
 #define NGX_PROXYWASM_CHUNKS  32
@@ -132,11 +133,20 @@ typedef struct {
 } ngx_proxywasm_callout_conf_t;
 
 
+typedef struct ngx_proxywasm_zone_s  ngx_proxywasm_zone_t;
+
+
 typedef struct {
     ngx_array_t              codes;      /* of ngx_proxywasm_code_t * */
     ngx_array_t              options;    /* of ngx_proxywasm_options_t * */
     ngx_array_t              plugins;    /* of ngx_proxywasm_plugin_t * */
     ngx_array_t              chains;     /* of ngx_proxywasm_chain_t * */
+    ngx_array_t              zones;      /* of ngx_proxywasm_zone_t * */
+
+    ngx_proxywasm_zone_t    *metrics;
+    size_t                   metrics_size;
+    ngx_int_t                metrics_name_length;
+    ngx_uint_t               metrics_block;
 
     proxywasm_engine        *engine;
     ngx_uint_t               block;      /* there is a wasm{} */
@@ -229,6 +239,27 @@ char *ngx_proxywasm_set_resolver(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_proxywasm_add_host(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_proxywasm_no_lua(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+
+/* ngx_proxywasm_shm.c */
+
+char *ngx_proxywasm_shm_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+char *ngx_proxywasm_metrics_directive(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+ngx_int_t ngx_proxywasm_default_zones(ngx_conf_t *cf,
+    ngx_proxywasm_conf_t *conf);
+void ngx_proxywasm_shm_fill_host(proxywasm_host *host);
+ngx_int_t ngx_proxywasm_shm_start(ngx_cycle_t *cycle);
+
+/* ngx_proxywasm_bell.c */
+
+ngx_int_t ngx_proxywasm_bell_hang(ngx_cycle_t *cycle);
+void ngx_proxywasm_bell_leave(void);
+
+/* ngx_proxywasm_metrics_text.c */
+
+ngx_int_t ngx_proxywasm_render_metrics(ngx_proxywasm_conf_t *conf,
+    ngx_pool_t *pool, proxywasm_sink_fn sink, void *data);
 
 /* ngx_proxywasm_log.c */
 

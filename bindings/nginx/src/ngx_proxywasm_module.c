@@ -20,10 +20,11 @@ static char *ngx_proxywasm_code(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static char *ngx_proxywasm_plugin(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
-static char *ngx_proxywasm_service(ngx_conf_t *cf, ngx_command_t *cmd,
-    void *conf);
 static char *ngx_proxywasm_file(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
+static char *ngx_proxywasm_service(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_proxywasm_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_proxywasm_init_process(ngx_cycle_t *cycle);
 static void ngx_proxywasm_exit_process(ngx_cycle_t *cycle);
 static void ngx_proxywasm_cleanup(void *data);
@@ -139,6 +140,41 @@ static ngx_command_t  ngx_proxywasm_commands[] = {
     ngx_proxywasm_callout("proxy_wasm_lua_resolver", NGX_CONF_FLAG,
                           ngx_proxywasm_no_lua, socket),
 
+    { ngx_string("shm_kv"),
+      NGX_WASM_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE23,
+      ngx_proxywasm_shm_directive,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("shm_queue"),
+      NGX_WASM_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE2,
+      ngx_proxywasm_shm_directive,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("metrics"),
+      NGX_WASM_CONF|NGX_DIRECT_CONF|NGX_CONF_BLOCK|NGX_CONF_NOARGS,
+      ngx_proxywasm_metrics_directive,
+      0,
+      0,
+      NULL },
+
+    { ngx_string("slab_size"),
+      NGX_WASM_METRICS_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_size_slot,
+      0,
+      offsetof(ngx_proxywasm_conf_t, metrics_size),
+      NULL },
+
+    { ngx_string("max_metric_name_length"),
+      NGX_WASM_METRICS_CONF|NGX_DIRECT_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_num_slot,
+      0,
+      offsetof(ngx_proxywasm_conf_t, metrics_name_length),
+      NULL },
+
     { ngx_string("plugin"),
       NGX_WASM_CONF|NGX_DIRECT_CONF|NGX_CONF_BLOCK|NGX_CONF_TAKE1,
       ngx_proxywasm_plugin,
@@ -215,7 +251,7 @@ ngx_module_t  ngx_proxywasm_module = {
     ngx_proxywasm_commands,                /* module directives */
     NGX_CORE_MODULE,                       /* module type */
     NULL,                                  /* init master */
-    NULL,                                  /* init module */
+    ngx_proxywasm_init_module,             /* init module */
     ngx_proxywasm_init_process,            /* init process */
     NULL,                                  /* init thread */
     NULL,                                  /* exit thread */
@@ -247,6 +283,9 @@ ngx_proxywasm_create_conf(ngx_cycle_t *cycle)
            != NGX_OK
         || ngx_array_init(&conf->chains, cycle->pool, 4,
                           sizeof(ngx_proxywasm_chain_t *))
+           != NGX_OK
+        || ngx_array_init(&conf->zones, cycle->pool, 4,
+                          sizeof(ngx_proxywasm_zone_t *))
            != NGX_OK)
     {
         return NULL;
@@ -254,6 +293,8 @@ ngx_proxywasm_create_conf(ngx_cycle_t *cycle)
 
     conf->log = cycle->log;
     conf->compat = NGX_CONF_UNSET_UINT;
+    conf->metrics_size = NGX_CONF_UNSET_SIZE;
+    conf->metrics_name_length = NGX_CONF_UNSET;
 
     if (ngx_proxywasm_create_callout_conf(cycle->pool, &conf->callouts)
         != NGX_OK)
@@ -314,6 +355,12 @@ ngx_proxywasm_block(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     rv = ngx_conf_parse(cf, NULL);
 
     *cf = save;
+
+    if (rv == NGX_CONF_OK
+        && ngx_proxywasm_default_zones(cf, pcf) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
 
     return rv;
 }
@@ -504,6 +551,22 @@ ngx_proxywasm_file(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
     }
 
     return NGX_CONF_OK;
+}
+
+
+static ngx_int_t
+ngx_proxywasm_init_module(ngx_cycle_t *cycle)
+{
+    ngx_proxywasm_conf_t  *conf;
+
+    conf = (ngx_proxywasm_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                                 ngx_proxywasm_module);
+
+    if (ngx_test_config || conf->plugins.nelts == 0) {
+        return NGX_OK;
+    }
+
+    return ngx_proxywasm_bell_hang(cycle);
 }
 
 

@@ -336,6 +336,29 @@ ngx_proxywasm_init_zone(ngx_shm_zone_t *shm, void *data)
 }
 
 
+/* ---- workers ---- */
+
+/*
+ * Not for the master's trial of plugins: the library's own shared data, queues
+ * and metrics do for that, and go with it.
+ */
+
+void
+ngx_proxywasm_shm_fill_host(proxywasm_host *host)
+{
+    ngx_proxywasm_kv_fill_host(host);
+    ngx_proxywasm_queue_fill_host(host);
+    ngx_proxywasm_metrics_fill_host(host);
+}
+
+
+ngx_int_t
+ngx_proxywasm_shm_start(ngx_cycle_t *cycle)
+{
+    return ngx_proxywasm_bell_answer(cycle, ngx_proxywasm_queue_deliver);
+}
+
+
 /* ---- locks ---- */
 
 ngx_int_t

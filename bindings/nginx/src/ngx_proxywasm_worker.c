@@ -62,11 +62,14 @@ ngx_proxywasm_start_worker(ngx_cycle_t *cycle)
     ngx_proxywasm_rearm_event.handler = ngx_proxywasm_rearm;
     ngx_proxywasm_rearm_event.log = cycle->log;
 
-    if (ngx_proxywasm_open_wake(cycle) != NGX_OK) {
+    if (ngx_proxywasm_open_wake(cycle) != NGX_OK
+        || ngx_proxywasm_shm_start(cycle) != NGX_OK)
+    {
         return NGX_ERROR;
     }
 
     ngx_proxywasm_init_host(&host);
+    ngx_proxywasm_shm_fill_host(&host);
 
     rc = proxywasm_engine_fork_child(conf->engine);
 
@@ -174,6 +177,7 @@ ngx_proxywasm_stop_worker(ngx_cycle_t *cycle)
 
     proxywasm_worker_free(ngx_proxywasm_worker);
     ngx_proxywasm_worker = NULL;
+    ngx_proxywasm_bell_leave();
 
     (void) proxywasm_engine_stop_ticker(conf->engine);
 }
