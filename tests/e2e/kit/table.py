@@ -69,45 +69,90 @@ def to_markdown(lines: list[list[str]]) -> list[str]:
     return ["| " + " | ".join(line) + " |" for line in (head, ["---"] * len(head), *rest)]
 
 
+def sentence(text: str) -> str:
+    return text[0].upper() + text[1:].rstrip(".") + "."
+
+
+def groups(run: Run, cases: list[str]) -> dict[str, list[str]]:
+    """Variants of one case together, by its title."""
+    by_title: dict[str, list[str]] = {}
+    for case in cases:
+        by_title.setdefault(run.any_cell(case)["title"], []).append(case)
+    return by_title
+
+
+def name_of(cases: list[str]) -> str:
+    """`test_x`, with the number of its variants."""
+    name = cases[0].split("::")[1].split("[")[0]
+    return f"`{name}`" if len(cases) == 1 else f"`{name}`, {len(cases)} variants"
+
+
+def mark(run: Run, host: str, cases: list[str]) -> str:
+    results = [run.cases[case][host]["result"] for case in cases if host in run.cases[case]]
+    return ", ".join(MARKS[result] for result in MARKS if result in results)
+
+
+def differences(run: Run) -> list[str]:
+    out = []
+    for area in run.areas:
+        for title, cases in groups(run, run.of_area(area)).items():
+            if differs := run.any_cell(cases[0])["differs"]:
+                out += [f"**{area}: {title}** ({name_of(cases)})  "]
+                out += [f"Envoy: {sentence(differs['does'])}  ", f"Here: {sentence(differs['because'])}", ""]
+    return out
+
+
+def reasons(run: Run) -> list[str]:
+    out = []
+    for host in run.hosts:
+        found: Counter = Counter()
+        for cells in run.cases.values():
+            if host in cells and cells[host]["result"] == "n/a":
+                found[cells[host]["detail"].removeprefix("n/a: ")] += 1
+        out += [
+            f"- {TITLES.get(host, host)}, {count} of the cases: {sentence(reason)}" for reason, count in found.items()
+        ]
+    return out
+
+
+def every_case(run: Run) -> list[str]:
+    out = []
+    for area in run.areas:
+        lines = [["case", *(TITLES.get(host, host) for host in run.hosts)]]
+        for title, cases in groups(run, run.of_area(area)).items():
+            name = f"{title} ({name_of(cases)})".replace("|", "\\|")
+            lines.append([name, *(mark(run, host, cases) for host in run.hosts)])
+        out += ["", f"### {area}", "", *to_markdown(lines)]
+    return out
+
+
 def document(run: Run, date: str) -> str:
     out = [
         "# Conformance",
         "",
-        "What the conformance kit found: the same plugins and the same expectations against each host, each a real server with real sockets.",
-        f"`make conformance` wrote this page on {date}; [tests/e2e](../tests/e2e/README.md) says what the kit is and how a host is added.",
+        "What the conformance kit found: the same plugins and the same expectations against each host, each a real server",
+        f"with real sockets. `make conformance` wrote this page on {date}; [tests/e2e](../tests/e2e/README.md) says what the kit",
+        "is and how a host is added.",
         "",
-        "Each expectation is first run against Envoy's own host, with V8. *Passed* there means that Envoy behaves so too. *Differ* means that the",
-        "expectation is another one on purpose; [below](#where-envoy-differs) stand Envoy's behaviour and the reason. *n/a* means that the",
-        "host's proxy cannot do what the case needs, for the reason given [below](#what-does-not-apply).",
+        "Each expectation is first run against Envoy's own host, with V8. *Passed* there means that Envoy behaves so too.",
+        "*Differ* means that the expectation is another one on purpose: [below](#where-envoy-differs) stand Envoy's behaviour",
+        "and the reason. *n/a* means that the host's proxy cannot do what the case needs, for the reason given",
+        "[below](#what-does-not-apply). Variants of a case count each.",
         "",
         *to_markdown(rows(run)),
         "",
         "## Where Envoy differs",
         "",
+        *differences(run),
+        "## What does not apply",
+        "",
+        *reasons(run),
+        "",
+        "## Every case",
+        "",
+        "✓ passed, ≠ differs as declared.",
+        *every_case(run),
     ]
-    for case in run.cases:
-        if differs := run.any_cell(case)["differs"]:
-            cell = run.any_cell(case)
-            out += [
-                f"**{cell['area']}: {cell['title']}** (`{case}`).",
-                f"Envoy: {differs['does']}. Here: {differs['because']}.",
-                "",
-            ]
-    out += ["## What does not apply", ""]
-    for host in run.hosts:
-        reasons: dict[str, list[str]] = {}
-        for case, cells in run.cases.items():
-            if host in cells and cells[host]["result"] == "n/a":
-                reasons.setdefault(cells[host]["detail"].removeprefix("n/a: "), []).append(case)
-        for reason, cases in reasons.items():
-            out += [f"- {TITLES.get(host, host)}, {len(cases)} of the cases: {reason}."]
-    out += ["", "## Every case", "", "✓ passed, ≠ differs as declared."]
-    for area in run.areas:
-        lines = [["case", *(TITLES.get(host, host) for host in run.hosts)]]
-        for case in run.of_area(area):
-            marks = [MARKS[run.cases[case][host]["result"]] if host in run.cases[case] else "" for host in run.hosts]
-            lines.append([f"{run.any_cell(case)['title']} (`{case.split('::')[1]}`)".replace("|", "\\|"), *marks])
-        out += ["", f"### {area}", "", *to_markdown(lines)]
     return "\n".join(out) + "\n"
 
 
