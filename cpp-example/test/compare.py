@@ -3,6 +3,7 @@
 
 Texts of errors are for people and may change: only that there is one counts.
 """
+
 import json
 import sys
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """An HTTP/1.1 upstream for the tests: tells in JSON what it was sent, or does as the path says. Prints its port."""
+
 import json
 import socketserver
 import sys
@@ -75,8 +76,9 @@ class Handler(socketserver.StreamRequestHandler):
         if path == "/until-close":
             return self.send("HTTP/1.1 200 OK\n\nno length")
         if path == "/continue":
-            return self.send("HTTP/1.1 100 Continue\n\nHTTP/1.1 103 Early Hints\nlink: x\n\n"
-                             "HTTP/1.1 200 OK\ncontent-length: 2\n\nok")
+            return self.send(
+                "HTTP/1.1 100 Continue\n\nHTTP/1.1 103 Early Hints\nlink: x\n\nHTTP/1.1 200 OK\ncontent-length: 2\n\nok"
+            )
         if path == "/empty":
             return self.send("HTTP/1.1 204 No Content\n\n")
         if path == "/not-modified":
@@ -91,10 +93,14 @@ class Handler(socketserver.StreamRequestHandler):
                 self.wfile.write(piece[:left])
                 left -= min(left, len(piece))
             return
-        told = json.dumps({"method": method, "path": path, "headers": fields, "body": body.decode("latin-1"),
-                           "trailers": trailers}).encode()
-        self.send("HTTP/1.1 200 OK\ncontent-type: application/json\nset-cookie: a=1\nset-cookie: b=2\n"
-                  f"content-length: {len(told)}\n\n", b"" if method == "HEAD" else told)
+        told = json.dumps(
+            {"method": method, "path": path, "headers": fields, "body": body.decode("latin-1"), "trailers": trailers}
+        ).encode()
+        self.send(
+            "HTTP/1.1 200 OK\ncontent-type: application/json\nset-cookie: a=1\nset-cookie: b=2\n"
+            f"content-length: {len(told)}\n\n",
+            b"" if method == "HEAD" else told,
+        )
 
 
 class Server(socketserver.ThreadingTCPServer):

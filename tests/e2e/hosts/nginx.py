@@ -18,6 +18,11 @@ from .example import parse_prometheus
 
 PROGRAM = Path("/usr/sbin/nginx")
 MODULE = ROOT / "build" / "nginx" / "ngx_http_proxywasm_module.so"
+# In this order: the second needs NGINX's own, and what the first has for both.
+STREAM_MODULES = (
+    Path("/usr/lib/nginx/modules/ngx_stream_module.so"),
+    MODULE.with_name("ngx_stream_proxywasm_module.so"),
+)
 LINE = re.compile(
     r'[\d/]+ [\d:]+ \[(\w+)\] (\d+)#\d+: (\*\d+ )?\[wasm\] (\[trace\] )?(\[more\] )?\["([^"]*)" (#\d+)\] ?(.*)',
     re.DOTALL,
@@ -68,7 +73,8 @@ class NginxServer(Server):
         if not pid.exists() or not pid.read_text().strip():
             return False
         try:
-            socket.create_connection(("127.0.0.1", self.port), 1).close()
+            # Not the port of the plugins: they would see it.
+            socket.create_connection(("127.0.0.1", self.admin_port), 1).close()
         except OSError:
             return False
         return True
@@ -129,9 +135,15 @@ def configuration(
         f"    upstream {name} {{ server 127.0.0.1:{port} max_fails=0; keepalive 8; }}"
         for name, port in (("upstream", upstream_port), *setup.clusters)
     )
-    timeout = f"proxy_read_timeout {setup.upstream_timeout_ms}ms;" if setup.upstream_timeout_ms else ""
+    modules, server, stream = [MODULE], "", ""
+    target = setup.upstream_port or upstream_port
+    if setup.kind == "tcp":
+        modules += STREAM_MODULES
+        stream = stream_block(port, target, chain)
+    else:
+        server = http_server(port, http2_port, chain, setup.upstream_timeout_ms)
     return f"""
-load_module {MODULE};
+{" ".join(f"load_module {module};" for module in modules)}
 daemon off;
 worker_processes {setup.workers};
 pid {directory}/nginx.pid;
@@ -145,13 +157,22 @@ http {{
     access_log off;
     large_client_header_buffers 8 96k;
     client_max_body_size 0;
-    upstream main {{ server 127.0.0.1:{setup.upstream_port or upstream_port}; }}
+    upstream main {{ server 127.0.0.1:{target}; }}
 {clusters}
     server {{
         listen 127.0.0.1:{admin_port};
         location = /metrics {{ proxy_wasm_metrics; }}
         location = /status {{ proxy_wasm_status; }}
     }}
+{server}
+}}
+{stream}
+"""
+
+
+def http_server(port: int, http2_port: int, chain: list[str], upstream_timeout_ms: int | None) -> str:
+    timeout = f"proxy_read_timeout {upstream_timeout_ms}ms;" if upstream_timeout_ms else ""
+    return f"""
     server {{
         listen 127.0.0.1:{port};
         listen 127.0.0.1:{http2_port} http2;
@@ -169,6 +190,18 @@ http {{
             proxy_busy_buffers_size 192k;
         }}
     }}
+"""
+
+
+def stream_block(port: int, upstream_port: int, chain: list[str]) -> str:
+    return f"""
+stream {{
+    server {{
+        listen 127.0.0.1:{port};
+        {" ".join(chain)}
+        proxy_pass 127.0.0.1:{upstream_port};
+        proxy_half_close on;
+    }}
 }}
 """
 
@@ -180,7 +213,6 @@ class Nginx(Host):
         "request_trailers": "NGINX does not give trailers of requests to modules",
         "response_trailers": "NGINX takes trailers of responses from gRPC upstreams only",
         "new_trailers": "NGINX does not give trailers of requests to modules",
-        "tcp": "to come",
         "grpc_callouts": "NGINX's HTTP/2 towards servers is part of grpc_pass, out of reach of modules",
         "envoy_attributes": "NGINX has no xDS configuration and no metadata",
     }
