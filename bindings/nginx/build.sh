@@ -10,7 +10,7 @@ out=$root/build/nginx
 tree=$out/tree
 
 # What the configuration of the tree depends on.
-stamp=$(cat "$sources/conf_flags" "$root/bindings/nginx/config" && nginx -v 2>&1)
+stamp=$(cat "$sources/conf_flags" "$root/bindings/nginx/config" "${BASH_SOURCE[0]}" && nginx -v 2>&1)
 if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then
     echo "nginx: configuring"
     rm -rf "$tree"
@@ -22,14 +22,17 @@ if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then
         export PROXYWASM_INCLUDE=${PROXYWASM_INCLUDE:-$root/include} PROXYWASM_LIB=${PROXYWASM_LIB:-$root/target/release}
         # shellcheck source=/dev/null
         . ./conf_flags
-        ./configure "${NGX_CONF_FLAGS[@]}" --add-dynamic-module="$root/bindings/nginx"
+        # Debian builds its stream module apart, with these.
+        ./configure "${NGX_CONF_FLAGS[@]}" --with-stream=dynamic --with-stream_ssl_module --with-stream_realip_module \
+            --add-dynamic-module="$root/bindings/nginx"
     ) >"$out/configure.log" 2>&1 || {
         tail -n 20 "$out/configure.log"
         exit 1
     }
     printf '%s' "$stamp" >"$out/stamp"
 fi
-(cd "$tree" && make -s -j 2 -f objs/Makefile modules) >"$out/build.log" 2>&1 || {
+# Not all modules: nginx-dev has no sources of NGINX's own.
+(cd "$tree" && make -s -j 2 -f objs/Makefile objs/ngx_{http,stream}_proxywasm_module.so) >"$out/build.log" 2>&1 || {
     grep -E 'error|warning|undefined' "$out/build.log" || tail -n 20 "$out/build.log"
     exit 1
 }

@@ -174,7 +174,6 @@ ngx_int_t ngx_http_proxywasm_latency(ngx_http_request_t *r,
 
 /* ngx_http_proxywasm_variables.c */
 
-ngx_uint_t ngx_http_proxywasm_is_variable(proxywasm_slice path);
 ngx_int_t ngx_http_proxywasm_get_variable(ngx_http_request_t *r,
     proxywasm_slice path, ngx_str_t *value);
 int32_t ngx_http_proxywasm_set_variable(ngx_http_request_t *r,

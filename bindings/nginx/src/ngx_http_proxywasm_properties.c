@@ -75,7 +75,7 @@ ngx_http_proxywasm_get_property(ngx_proxywasm_stream_t *stream,
     r = ctx->request;
     value.type = NGX_PROXYWASM_TEXT;
 
-    if (ngx_http_proxywasm_is_variable(path)) {
+    if (ngx_proxywasm_is_variable(path)) {
         rc = ngx_http_proxywasm_get_variable(r, path, &value.text);
 
     } else {
@@ -123,7 +123,7 @@ ngx_http_proxywasm_set_property(ngx_proxywasm_stream_t *stream,
     static ngx_str_t        query = ngx_string("request.query");
     static proxywasm_slice  args = { (u_char *) "ngx.args", 8 };
 
-    if (ngx_http_proxywasm_is_variable(path)) {
+    if (ngx_proxywasm_is_variable(path)) {
         return ngx_http_proxywasm_set_variable(ctx->request, path, value);
     }
 

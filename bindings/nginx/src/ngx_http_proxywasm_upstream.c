@@ -18,7 +18,6 @@
 
 
 static ngx_str_t *ngx_http_proxywasm_server(ngx_http_request_t *r);
-static u_char *ngx_http_proxywasm_colon(ngx_str_t *address);
 static ngx_uint_t ngx_http_proxywasm_attempts(ngx_http_request_t *r);
 
 
@@ -54,14 +53,10 @@ ngx_int_t
 ngx_http_proxywasm_upstream_property(ngx_http_proxywasm_ctx_t *ctx,
     proxywasm_slice path, ngx_proxywasm_value_t *value)
 {
-    u_char               *colon;
-    ngx_int_t             number;
     ngx_str_t            *server;
     ngx_http_upstream_t  *u;
 
     static u_char     buf[NGX_SOCKADDR_STRLEN];
-    static ngx_str_t  address = ngx_string("upstream.address");
-    static ngx_str_t  port = ngx_string("upstream.port");
     static ngx_str_t  local = ngx_string("upstream.local_address");
     static ngx_str_t  attempts = ngx_string("upstream.request_attempt_count");
     static ngx_str_t  connecting =
@@ -74,28 +69,8 @@ ngx_http_proxywasm_upstream_property(ngx_http_proxywasm_ctx_t *ctx,
         return NGX_DECLINED;
     }
 
-    colon = ngx_http_proxywasm_colon(server);
-
-    if (ngx_proxywasm_is_path(path, &address)) {
-        value->type = NGX_PROXYWASM_TEXT;
-        value->text = *server;
-
-        if (colon && ngx_proxywasm_compat()) {
-            value->text.len = colon - server->data;
-        }
-
+    if (ngx_proxywasm_server_property(server, path, value) == NGX_OK) {
         return NGX_OK;
-    }
-
-    if (ngx_proxywasm_is_path(path, &port)) {
-        number = colon ? ngx_atoi(colon + 1, server->data + server->len
-                                             - colon - 1)
-                       : NGX_ERROR;
-
-        value->type = NGX_PROXYWASM_NUMBER;
-        value->number = number;
-
-        return number == NGX_ERROR ? NGX_DECLINED : NGX_OK;
     }
 
     if (ngx_proxywasm_is_path(path, &attempts)) {
@@ -166,27 +141,6 @@ ngx_http_proxywasm_server(ngx_http_request_t *r)
     }
 
     return name;
-}
-
-
-/* The colon before the port; NULL for unix sockets. */
-
-static u_char *
-ngx_http_proxywasm_colon(ngx_str_t *address)
-{
-    u_char  *p;
-
-    if (address->len > 5 && ngx_strncmp(address->data, "unix:", 5) == 0) {
-        return NULL;
-    }
-
-    for (p = address->data + address->len; p > address->data; /* void */ ) {
-        if (*--p == ':') {
-            return p;
-        }
-    }
-
-    return NULL;
 }
 
 

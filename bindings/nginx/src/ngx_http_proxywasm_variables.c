@@ -9,24 +9,8 @@
 #include "ngx_http_proxywasm.h"
 
 
-#define NGX_HTTP_PROXYWASM_VARIABLE_LEN  128
-
-
-static ngx_int_t ngx_http_proxywasm_lowercase(proxywasm_slice path,
-    ngx_str_t *name, ngx_uint_t *hash);
 static int32_t ngx_http_proxywasm_refuse(ngx_http_request_t *r,
     ngx_str_t *name, const char *why);
-
-
-/* Whether a path is that of a variable. */
-
-ngx_uint_t
-ngx_http_proxywasm_is_variable(proxywasm_slice path)
-{
-    return path.len > 4
-           && ngx_memcmp(path.data, "ngx", 3) == 0
-           && (path.data[3] == '\0' || path.data[3] == '.');
-}
 
 
 ngx_int_t
@@ -36,11 +20,11 @@ ngx_http_proxywasm_get_variable(ngx_http_request_t *r, proxywasm_slice path,
     ngx_str_t                   name;
     ngx_uint_t                  hash;
     ngx_http_variable_value_t  *v;
-    u_char                      buf[NGX_HTTP_PROXYWASM_VARIABLE_LEN];
+    u_char                      buf[NGX_PROXYWASM_VARIABLE_LEN];
 
     name.data = buf;
 
-    if (ngx_http_proxywasm_lowercase(path, &name, &hash) != NGX_OK) {
+    if (ngx_proxywasm_variable_name(path, &name, &hash) != NGX_OK) {
         return NGX_DECLINED;
     }
 
@@ -69,11 +53,11 @@ ngx_http_proxywasm_set_variable(ngx_http_request_t *r, proxywasm_slice path,
     ngx_http_variable_t        *v;
     ngx_http_variable_value_t   value, *vv;
     ngx_http_core_main_conf_t  *cmcf;
-    u_char                      buf[NGX_HTTP_PROXYWASM_VARIABLE_LEN];
+    u_char                      buf[NGX_PROXYWASM_VARIABLE_LEN];
 
     name.data = buf;
 
-    if (ngx_http_proxywasm_lowercase(path, &name, &hash) != NGX_OK) {
+    if (ngx_proxywasm_variable_name(path, &name, &hash) != NGX_OK) {
         return PROXYWASM_STATUS_BAD_ARGUMENT;
     }
 
@@ -111,24 +95,6 @@ ngx_http_proxywasm_set_variable(ngx_http_request_t *r, proxywasm_slice path,
     }
 
     return PROXYWASM_STATUS_OK;
-}
-
-
-/* `name->data` has room for the longest. */
-
-static ngx_int_t
-ngx_http_proxywasm_lowercase(proxywasm_slice path, ngx_str_t *name,
-    ngx_uint_t *hash)
-{
-    name->len = path.len - 4;
-
-    if (name->len > NGX_HTTP_PROXYWASM_VARIABLE_LEN) {
-        return NGX_DECLINED;
-    }
-
-    *hash = ngx_hash_strlow(name->data, (u_char *) path.data + 4, name->len);
-
-    return NGX_OK;
 }
 
 

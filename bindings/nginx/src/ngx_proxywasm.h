@@ -166,6 +166,10 @@ typedef struct {
 } ngx_proxywasm_stream_t;
 
 
+/* the longest name of a variable that plugins can ask for */
+#define NGX_PROXYWASM_VARIABLE_LEN  128
+
+
 /* A property, before it is written as plugins get it. */
 typedef enum {
     NGX_PROXYWASM_TEXT = 0,
@@ -276,6 +280,12 @@ ngx_uint_t ngx_proxywasm_path_begins(proxywasm_slice path, ngx_str_t *name);
 void ngx_proxywasm_encode(ngx_proxywasm_value_t *value, proxywasm_slice *out);
 ngx_int_t ngx_proxywasm_connection_property(ngx_connection_t *c,
     ngx_pool_t *pool, proxywasm_slice path, ngx_proxywasm_value_t *value);
+
+ngx_int_t ngx_proxywasm_server_property(ngx_str_t *server,
+    proxywasm_slice path, ngx_proxywasm_value_t *value);
+ngx_uint_t ngx_proxywasm_is_variable(proxywasm_slice path);
+ngx_int_t ngx_proxywasm_variable_name(proxywasm_slice path, ngx_str_t *name,
+    ngx_uint_t *hash);
 
 /* ngx_proxywasm_chain.c */
 

@@ -204,6 +204,83 @@ ngx_proxywasm_address_property(ngx_proxywasm_value_t *value,
 }
 
 
+/* Of the server that NGINX has chosen, as it writes it: address, or port. */
+
+ngx_int_t
+ngx_proxywasm_server_property(ngx_str_t *server, proxywasm_slice path,
+    ngx_proxywasm_value_t *value)
+{
+    u_char     *p, *colon, *end;
+    ngx_int_t   number;
+
+    static ngx_str_t  address = ngx_string("upstream.address");
+    static ngx_str_t  port = ngx_string("upstream.port");
+
+    colon = NULL;
+    end = server->data + server->len;
+
+    if (server->len < 5 || ngx_strncmp(server->data, "unix:", 5) != 0) {
+
+        for (p = end; p > server->data && colon == NULL; /* void */ ) {
+            if (*--p == ':') {
+                colon = p;
+            }
+        }
+    }
+
+    if (ngx_proxywasm_is_path(path, &address)) {
+        value->type = NGX_PROXYWASM_TEXT;
+        value->text = *server;
+
+        if (colon && ngx_proxywasm_compat()) {
+            value->text.len = colon - server->data;
+        }
+
+        return NGX_OK;
+    }
+
+    if (ngx_proxywasm_is_path(path, &port)) {
+        number = colon ? ngx_atoi(colon + 1, end - colon - 1) : NGX_ERROR;
+
+        value->type = NGX_PROXYWASM_NUMBER;
+        value->number = number;
+
+        return number == NGX_ERROR ? NGX_DECLINED : NGX_OK;
+    }
+
+    return NGX_DECLINED;
+}
+
+
+/* Whether a path is that of one of NGINX's variables. */
+
+ngx_uint_t
+ngx_proxywasm_is_variable(proxywasm_slice path)
+{
+    return path.len > 4
+           && ngx_memcmp(path.data, "ngx", 3) == 0
+           && (path.data[3] == '\0' || path.data[3] == '.');
+}
+
+
+/* `name->data` has room for NGX_PROXYWASM_VARIABLE_LEN. */
+
+ngx_int_t
+ngx_proxywasm_variable_name(proxywasm_slice path, ngx_str_t *name,
+    ngx_uint_t *hash)
+{
+    name->len = path.len - 4;
+
+    if (name->len > NGX_PROXYWASM_VARIABLE_LEN) {
+        return NGX_DECLINED;
+    }
+
+    *hash = ngx_hash_strlow(name->data, (u_char *) path.data + 4, name->len);
+
+    return NGX_OK;
+}
+
+
 #if (NGX_SSL)
 
 static ngx_int_t

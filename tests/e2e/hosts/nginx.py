@@ -29,7 +29,9 @@ LINE = re.compile(
 )
 # What NGINX is doing, as it says before ", client: ".
 DOING = re.compile(
-    r" while (?:(?:connecting|sending|reading|logging|closing|processing|waiting|prereading)\b[a-z /-]*|keepalive)$"
+    r" while (?:"
+    r"(?:connecting|sending|reading|logging|closing|processing|waiting|prereading|proxying)\b[a-z /-]*"
+    r"|keepalive)$"
 )
 LOG_LEVELS = {"trace": "debug", "critical": "crit"}
 LEVELS = {"warn": "warn", "error": "error", "crit": "critical", "info": "info", "debug": "debug"}
