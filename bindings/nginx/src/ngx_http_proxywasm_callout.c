@@ -539,6 +539,7 @@ ngx_http_proxywasm_call_target(ngx_http_proxywasm_call_t *call,
         call->resolved.sockaddr = u.addrs[0].sockaddr;
         call->resolved.socklen = u.addrs[0].socklen;
         call->resolved.name = u.addrs[0].name;
+        call->resolved.naddrs = 1;
 
         return NGX_OK;
     }
@@ -657,6 +658,7 @@ ngx_http_proxywasm_use_address(ngx_http_proxywasm_call_t *call,
 
     ngx_memcpy(call->resolved.sockaddr, sockaddr, socklen);
     call->resolved.socklen = socklen;
+    call->resolved.naddrs = 1;
 
     ngx_inet_set_port(call->resolved.sockaddr, call->resolved.port);
 
