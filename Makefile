@@ -123,6 +123,12 @@ nginx: build ## the NGINX module for the distribution's NGINX, build/nginx
 	$(SETUP) base nginx
 	@bindings/nginx/build.sh
 
+.PHONY: test-nginx
+test-nginx: nginx guests ## what only the NGINX module has
+	@echo "test-nginx: tests/nginx"
+	$(SETUP) conformance
+	@build/tools/venv/bin/python -m pytest -n 4 -q tests/nginx
+
 .PHONY: soak
 soak: filters example ## 100,000 requests through the example proxy: its memory must stay as it is
 	@echo "soak: cpp-example/soak.py"

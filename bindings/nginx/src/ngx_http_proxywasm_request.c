@@ -14,6 +14,8 @@ static ngx_http_proxywasm_ctx_t *ngx_http_proxywasm_create_ctx(
     ngx_http_request_t *r, ngx_proxywasm_chain_t *chain);
 static void ngx_http_proxywasm_cleanup(void *data);
 static void ngx_http_proxywasm_on_event(ngx_event_t *ev);
+static void ngx_http_proxywasm_reroute(ngx_http_request_t *r,
+    ngx_http_proxywasm_ctx_t *ctx);
 static ngx_int_t ngx_http_proxywasm_show_headers(ngx_http_request_t *r,
     ngx_http_proxywasm_ctx_t *ctx);
 static ngx_int_t ngx_http_proxywasm_apply_request(
@@ -243,14 +245,39 @@ ngx_http_proxywasm_request_handler(ngx_http_request_t *r)
     }
 
     if (ctx->reroute && ctx->uri != r->uri.data) {
-        ctx->reroute = 0;
-        lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
-
-        /* in the access phase it is too late */
-        r->uri_changed = !lcf->in_access;
+        ngx_http_proxywasm_reroute(r, ctx);
     }
 
     return NGX_DECLINED;
+}
+
+
+/*
+ * As after `rewrite ... last`: NGINX looks for the location anew.  What else the
+ * old one has in this phase does not concern the request any more.
+ */
+
+static void
+ngx_http_proxywasm_reroute(ngx_http_request_t *r,
+    ngx_http_proxywasm_ctx_t *ctx)
+{
+    ngx_http_phase_handler_t       *ph;
+    ngx_http_core_main_conf_t      *cmcf;
+    ngx_http_proxywasm_loc_conf_t  *lcf;
+
+    ctx->reroute = 0;
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
+
+    if (lcf->in_access) {
+        /* too late */
+        return;
+    }
+
+    cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+    ph = cmcf->phase_engine.handlers;
+
+    r->uri_changed = 1;
+    r->phase_handler = ph[r->phase_handler].next - 1;
 }
 
 

@@ -12,6 +12,8 @@
 static ngx_int_t ngx_proxywasm_address_property(ngx_proxywasm_value_t *value,
     struct sockaddr *sockaddr, socklen_t socklen, ngx_uint_t port);
 #if (NGX_SSL)
+static ngx_int_t ngx_proxywasm_tls_version(ngx_connection_t *c,
+    ngx_pool_t *pool, ngx_str_t *s);
 static ngx_int_t ngx_proxywasm_tls_property(ngx_connection_t *c,
     ngx_pool_t *pool, proxywasm_slice path, ngx_proxywasm_value_t *value);
 #endif
@@ -283,6 +285,21 @@ ngx_proxywasm_variable_name(proxywasm_slice path, ngx_str_t *name,
 
 #if (NGX_SSL)
 
+/* NGINX gives a string that ends with a NUL, and does not count it. */
+
+static ngx_int_t
+ngx_proxywasm_tls_version(ngx_connection_t *c, ngx_pool_t *pool, ngx_str_t *s)
+{
+    if (ngx_ssl_get_protocol(c, pool, s) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    s->len = ngx_strlen(s->data);
+
+    return NGX_OK;
+}
+
+
 static ngx_int_t
 ngx_proxywasm_tls_property(ngx_connection_t *c, ngx_pool_t *pool,
     proxywasm_slice path, ngx_proxywasm_value_t *value)
@@ -296,7 +313,7 @@ ngx_proxywasm_tls_property(ngx_connection_t *c, ngx_pool_t *pool,
         ngx_str_t   name;
         ngx_int_t (*get)(ngx_connection_t *c, ngx_pool_t *pool, ngx_str_t *s);
     } attributes[] = {
-        { ngx_string("connection.tls_version"), ngx_ssl_get_protocol },
+        { ngx_string("connection.tls_version"), ngx_proxywasm_tls_version },
         { ngx_string("connection.requested_server_name"),
           ngx_ssl_get_server_name },
         { ngx_string("connection.subject_peer_certificate"),

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only NGINX has, and the conformance kit does not ask of every host; with the kit's guests, client and upstream."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from hosts.nginx import MODULE, PROGRAM, NginxServer, free_port
+from kit.client import Proxy
+from kit.setup import GUESTS, Setup
+from kit.upstream import Upstream
+
+# Places for what a test has to add. The probe reports which callback ran and what its steps gave, by the log.
+CONFIGURATION = """
+load_module {module};
+daemon off;
+worker_processes 1;
+pid {directory}/nginx.pid;
+error_log stderr {log_level};
+{main}
+events {{ worker_connections 256; }}
+wasm {{
+    module probe {guests}/probe.wasm;
+    module bare {guests}/bare-0.2.1.wasm;
+    plugin probe {{ module probe; configuration '{{"name": "probe", "type": "http", "on": {{}}}}'; }}
+    {wasm}
+}}
+http {{
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    access_log off;
+    large_client_header_buffers 8 96k;
+    {http}
+    server {{
+        listen 127.0.0.1:{port} {listen};
+        {server}
+    }}
+}}
+"""
+
+
+class Nginx:
+    """Starts servers for a test, or has NGINX check a configuration."""
+
+    def __init__(self, directory: Path, upstream: Upstream):
+        self._directory, self._upstream = directory, upstream
+        self._started: list[Proxy] = []
+
+    def _write(self, port: int, log_level: str = "info", **places: str) -> Path:
+        text = {"main": "", "wasm": "", "http": "", "server": "", "listen": "", **places}
+        file = self._directory / f"nginx-{port}.conf"
+        fixed = {"module": MODULE, "guests": GUESTS, "directory": self._directory, "port": port}
+        file.write_text(CONFIGURATION.format(**fixed, log_level=log_level, **text))
+        return file
+
+    def __call__(self, **places: str) -> Proxy:
+        server = NginxServer(Setup(), self._directory)
+        server.port = free_port()
+        file = self._write(server.port, **places)
+        server.spawn([PROGRAM, "-p", self._directory, "-c", file, "-e", "stderr"])
+        server.wait_until(server.ready)
+        proxy = Proxy(server, self._upstream)
+        self._started.append(proxy)
+        return proxy
+
+    def check(self, **places: str) -> str:
+        """What `nginx -t` says of a configuration that it refuses."""
+        file = self._write(free_port(), **places)
+        done = subprocess.run(
+            [PROGRAM, "-t", "-p", self._directory, "-c", file, "-e", "stderr"],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode != 0, done.stderr
+        return done.stderr
+
+    def close(self) -> None:
+        for proxy in self._started:
+            proxy.close()
+            proxy.server.stop()
+
+
+@pytest.fixture(scope="session")
+def upstream():
+    server = Upstream()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def nginx(tmp_path, upstream):
+    # Workers are somebody else when the master is root.
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    starter = Nginx(tmp_path, upstream)
+    yield starter
+    starter.close()
