@@ -20,6 +20,8 @@ static void ngx_proxywasm_bell_on_ring(ngx_event_t *ev);
 
 static int                   ngx_proxywasm_bells[NGX_PROXYWASM_BELLS][2];
 static ngx_uint_t            ngx_proxywasm_bell_count;
+/* of how many configurations there were workers */
+uint32_t                     ngx_proxywasm_bell_cycle;
 /* shared: who has each place, 0 for nobody */
 static ngx_atomic_t         *ngx_proxywasm_bell_pids;
 
@@ -37,6 +39,8 @@ ngx_proxywasm_bell_hang(ngx_cycle_t *cycle)
     ngx_shm_t         shm;
     ngx_uint_t        n;
     ngx_core_conf_t  *ccf;
+
+    ngx_proxywasm_bell_cycle++;
 
     ccf = (ngx_core_conf_t *) ngx_get_conf(cycle->conf_ctx, ngx_core_module);
 

@@ -145,5 +145,7 @@ uint32_t ngx_proxywasm_bell_place(void);
 ngx_uint_t ngx_proxywasm_bell_heard(uint32_t place, ngx_pid_t pid);
 void ngx_proxywasm_bell_ring(uint32_t place, ngx_pid_t pid);
 
+extern uint32_t  ngx_proxywasm_bell_cycle;
+
 
 #endif /* NGX_PROXYWASM_SHM_H_INCLUDED */

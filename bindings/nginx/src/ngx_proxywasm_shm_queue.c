@@ -37,6 +37,7 @@ typedef struct {
     uint32_t              notices;
     uint32_t              place;       /* who gets them */
     uint32_t              pid;
+    uint32_t              cycle;       /* of whose configuration */
 } ngx_proxywasm_queue_t;
 
 
@@ -226,6 +227,7 @@ ngx_proxywasm_queue_make(ngx_proxywasm_queues_t *q, uint32_t hash,
     queue->notices = 0;
     queue->place = 0;
     queue->pid = 0;
+    queue->cycle = 0;
 
     cursor.area = &q->area;
     cursor.block = n;
@@ -274,16 +276,21 @@ ngx_proxywasm_queue_register(void *user_data, proxywasm_slice vm_id,
 
     queue = ngx_proxywasm_queue(q, q->queues[number - 1]);
 
-    /* of what came when nobody was there, or was lost with who was */
+    /*
+     * Of what came when nobody was there, what was lost with who was, and what
+     * the workers of the configuration before may leave behind.
+     */
 
-    if ((ngx_pid_t) queue->pid != ngx_pid
-        && !ngx_proxywasm_bell_heard(queue->place, queue->pid))
+    if (queue->cycle != ngx_proxywasm_bell_cycle
+        || ((ngx_pid_t) queue->pid != ngx_pid
+            && !ngx_proxywasm_bell_heard(queue->place, queue->pid)))
     {
         queue->notices = queue->count;
     }
 
     queue->place = ngx_proxywasm_bell_place();
     queue->pid = ngx_pid;
+    queue->cycle = ngx_proxywasm_bell_cycle;
 
     if (queue->notices) {
         ngx_post_event(&ngx_proxywasm_queue_event, &ngx_posted_next_events);

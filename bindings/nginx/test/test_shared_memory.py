@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What workers share, when workers are killed and configurations replaced. The kit's own cases know one life of a server only.
+
+build/tools/venv/bin/python -m pytest bindings/nginx/test
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+from hosts.nginx import MODULE, PROGRAM, free_port  # noqa: E402
+
+GUEST = ROOT / "build" / "guests" / "probe.wasm"
+
+
+class Nginx:
+    """A server with one probe, which answers all requests."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.port = free_port()
+        self.process = None
+
+    def write(self, *, on=None, wasm="", workers=2):
+        (self.directory / "probe.json").write_text(json.dumps({"name": "p", "type": "http", "on": on or {}}))
+        (self.directory / "nginx.conf").write_text(f"""
+            load_module {MODULE};
+            daemon off;
+            worker_processes {workers};
+            pid {self.directory}/nginx.pid;
+            error_log {self.directory}/error.log info;
+            events {{ worker_connections 512; }}
+            wasm {{
+                {wasm}
+                module probe {GUEST};
+                plugin p {{ module probe; configuration_file {self.directory}/probe.json; vm_id v; start_deadline 60s; }}
+            }}
+            http {{
+                access_log off;
+                large_client_header_buffers 8 64k;
+                server {{
+                    listen 127.0.0.1:{self.port} reuseport;
+                    location / {{ proxy_wasm p; return 200; }}
+                    location = /metrics {{ proxy_wasm_metrics; }}
+                }}
+            }}
+        """)
+
+    def command(self, *more):
+        return [PROGRAM, "-p", self.directory, "-c", self.directory / "nginx.conf", "-e", self.directory / "error.log", *more]
+
+    def start(self, **options):
+        self.write(**options)
+        self.process = subprocess.Popen(self.command())
+        self.until(lambda: len(self.workers()) == options.get("workers", 2))
+        self.until(lambda: self.get({}) is not None)
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait(10)
+
+    def log(self):
+        return (self.directory / "error.log").read_text(errors="replace")
+
+    def until(self, found, seconds=60):
+        end = time.monotonic() + seconds
+        while not found():
+            assert time.monotonic() < end, self.log()[-3000:]
+            time.sleep(0.02)
+
+    def workers(self):
+        path = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        found = []
+        for pid in path.read_text().split():
+            with contextlib.suppress(OSError):
+                if b"worker process" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(int(pid))
+        return sorted(found)
+
+    def reload(self, **options):
+        before = set(self.workers())
+        self.write(**options)
+        self.process.send_signal(signal.SIGHUP)
+        self.until(lambda: not before & set(self.workers()) and len(self.workers()) == options.get("workers", 2))
+
+    def fetch(self, path, headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request("GET", path, headers=headers)
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+    def get(self, on):
+        """What a plugin's script put into its answer; None where there was none."""
+        try:
+            return self.fetch("/", {"x-probe-p": json.dumps({"on": on})})
+        except (OSError, http.client.HTTPException):
+            return None
+
+    def value(self, key):
+        """The value of a key, or None."""
+        answer = self.get({"request_headers": [["quietly", [["shared_get", key]]], ["local", 200, [], "{last}"]]})
+        return json.loads(answer)[0] if answer else None
+
+    def set(self, key, value):
+        self.get({"request_headers": [["quietly", [["shared_set", key, value, None]]], ["local", 200, [], "done"]]})
+
+    def metric(self, name):
+        lines = self.fetch("/metrics", {}).splitlines()
+        return next((int(line.split()[1]) for line in lines if line.startswith(name + " ")), None)
+
+
+@pytest.fixture
+def nginx(tmp_path):
+    tmp_path.chmod(0o755)
+    server = Nginx(tmp_path)
+    yield server
+    server.stop()
+
+
+def refused(nginx, wasm):
+    nginx.write(wasm=wasm)
+    answer = subprocess.run(nginx.command("-t"), capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 1
+    return answer.stderr
+
+
+def test_counting_of_two_workers_is_exact(nginx):
+    nginx.start(on={"configure": [["shared_add", "count", 50_000]]})
+    nginx.until(lambda: nginx.value("count") == "100000")
+
+
+def test_keys_of_equal_crc32_are_two(nginx):
+    nginx.start()
+    nginx.set("plumless", "one")
+    assert nginx.value("buckeroo") is None
+    nginx.set("buckeroo", "two")
+    assert (nginx.value("plumless"), nginx.value("buckeroo")) == ("one", "two")
+
+
+def test_a_reload_keeps_everything(nginx):
+    nginx.start(on={"configure": [["metric", "counter", "starts"], ["metric_add", "starts", 1], ["queue_register", "q"]]})
+    nginx.set("key", "kept")
+    nginx.get({"request_headers": [["queue_push", "q", "waiting"]]})
+    assert nginx.metric("starts") == 2
+    nginx.reload(
+        on={
+            "configure": [["metric", "counter", "starts"], ["metric_add", "starts", 1], ["queue_register", "q"]],
+            "queue_ready": [["queue_pop", "q"], ["shared_set", "popped", "{last}", None]],
+        }
+    )
+    assert nginx.value("key") == "kept"
+    assert nginx.metric("starts") == 4
+    nginx.until(lambda: nginx.value("popped") == "waiting", 10)
+
+
+def test_a_respawned_worker_is_told_of_items(nginx):
+    on = {
+        "configure": [["queue_register", "q"]],
+        "queue_ready": [["queue_pop", "q"], ["quietly", [["shared_add", "popped", 1]]]],
+    }
+    nginx.start(on=on)
+    push = {"request_headers": [["queue_push", "q", "item"]]}
+    for turn in range(1, 6):
+        victim = random.choice(nginx.workers())
+        os.kill(victim, signal.SIGKILL)
+        nginx.until(lambda: len(nginx.workers()) == 2 and victim not in nginx.workers())  # noqa: B023
+        nginx.until(lambda: nginx.get(push) is not None)
+        nginx.until(lambda: int(nginx.value("popped") or 0) >= turn, 10)  # noqa: B023
+
+
+def test_zones_outlive_workers_that_are_killed_while_they_write(nginx):
+    nginx.start(
+        on={"configure": [["queue_register", "q"]], "queue_ready": [["quietly", [["queue_pop", "q"]]]]},
+        wasm="shm_kv * 64k; shm_queue * 64k; metrics { slab_size 64k; }",
+    )
+    ended = threading.Event()
+
+    def load(number):
+        while not ended.is_set():
+            name = f"{random.randrange(50)}"
+            steps = [
+                ["repeat", 300, [["shared_set", name, "v" * random.randrange(2000), None], ["shared_add", f"n{number}", 1]]],
+                ["queue_push", "q", "i" * random.randrange(3000)],
+                ["metric", "counter", f"m{name}"],
+            ]
+            nginx.get({"request_headers": [["quietly", steps], ["local", 200, [], "done"]]})
+
+    threads = [threading.Thread(target=load, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for _ in range(40):
+        time.sleep(random.random() / 5)
+        with contextlib.suppress(ProcessLookupError, IndexError):
+            os.kill(random.choice(nginx.workers()), signal.SIGKILL)
+    ended.set()
+    for thread in threads:
+        thread.join()
+    nginx.until(lambda: len(nginx.workers()) == 2)
+    workers = nginx.workers()
+    for turn in range(200):
+        nginx.set(f"after{turn % 7}", "x" * 5 * turn)
+        assert nginx.value(f"after{turn % 7}") == "x" * 5 * turn or turn == 0
+    # Nothing was lost: all of the zone can still be had.
+    nginx.set("large", "x" * 40_000)
+    assert nginx.value("large") == "x" * 40_000
+    assert nginx.workers() == workers
+
+
+def test_eviction(nginx):
+    nginx.start(workers=1, wasm="shm_kv * 32k eviction=lru; shm_kv none 12k eviction=none;")
+    nginx.set("old", "1")
+    nginx.set("used", "2")
+    for turn in range(100):
+        nginx.set(f"key{turn}", "x" * 500)
+        assert nginx.value("used") == "2"
+    assert nginx.value("old") is None
+    assert nginx.value("key99") == "x" * 500
+    for turn in range(30):
+        nginx.set(f"none/{turn}", "x" * 500)
+    assert 'the zone "proxywasm kv none" is full' in nginx.log()
+    # Rust's SDK panics when there is no room, and it takes a moment until the next VM.
+    nginx.until(lambda: nginx.value("none/0") == "x" * 500, 30)
+    assert nginx.value("none/29") is None
+
+
+@pytest.mark.parametrize(
+    ("wasm", "message"),
+    [
+        ("shm_kv a 4k;", "zone size 4096 is too small: it must be at least 12288"),
+        ("shm_kv a 15k; shm_kv a 15k;", 'zone "a" is defined already'),
+        ("shm_kv a 1m eviction=fifo;", 'invalid parameter "eviction=fifo"'),
+        ("shm_kv a/b 1m;", 'invalid zone name "a/b"'),
+        ("shm_kv a many;", 'invalid zone size "many"'),
+        ("shm_queue a 1m eviction=lru;", 'invalid number of arguments in "shm_queue" directive'),
+        ("metrics { max_metric_name_length 5; }", '"max_metric_name_length" must be at least 6'),
+        ("metrics { slab_size 1k; }", "zone size 1024 is too small"),
+        ("metrics { } metrics { }", '"metrics" directive is duplicate'),
+    ],
+)
+def test_refused(nginx, wasm, message):
+    text = refused(nginx, wasm)
+    assert message in text
+    assert "nginx.conf:" in text
