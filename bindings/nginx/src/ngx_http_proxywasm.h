@@ -67,6 +67,16 @@ typedef struct {
     unsigned                     request_shown:1;
     unsigned                     request_passed:1;
     unsigned                     request_waiting:1;
+    /* something was put into the headers that cannot be sent */
+    unsigned                     request_spoiled:1;
+    unsigned                     response_spoiled:1;
+    /* pseudo headers that a plugin has removed */
+    unsigned                     no_method:1;
+    unsigned                     no_path:1;
+    unsigned                     no_authority:1;
+    unsigned                     no_status:1;
+    /* what a plugin has written; it changes nothing here */
+    ngx_str_t                    scheme;
     unsigned                     has_body:1;
     /* the headers wait for the body */
     unsigned                     wants_body:1;
@@ -131,6 +141,8 @@ ngx_chain_t *ngx_http_proxywasm_to_chain(ngx_http_request_t *r,
 
 /* ngx_http_proxywasm_headers.c */
 
+ngx_uint_t ngx_http_proxywasm_can_send(ngx_http_proxywasm_ctx_t *ctx,
+    int32_t map);
 ngx_uint_t ngx_http_proxywasm_count_headers(ngx_http_request_t *r,
     int32_t map);
 size_t ngx_http_proxywasm_headers_size(ngx_http_request_t *r, int32_t map);

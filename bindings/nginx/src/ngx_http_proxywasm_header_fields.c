@@ -31,9 +31,13 @@ ngx_http_proxywasm_get_special(ngx_http_request_t *r, int32_t map,
     static u_char  length[NGX_OFF_T_LEN];
     static u_char  modified[sizeof("Mon, 28 Sep 1970 06:00:00 GMT")];
 
+    ngx_http_proxywasm_ctx_t  *ctx;
+
     if (name->len == 0) {
         return NGX_DECLINED;
     }
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
 
     if (map == PROXYWASM_MAP_REQUEST_HEADERS) {
 
@@ -47,12 +51,12 @@ ngx_http_proxywasm_get_special(ngx_http_request_t *r, int32_t map,
 
         if (ngx_http_proxywasm_is(name, ":path")) {
             *value = r->unparsed_uri;
-            return NGX_OK;
+            return ctx->no_path ? NGX_DONE : NGX_OK;
         }
 
         if (ngx_http_proxywasm_is(name, ":method")) {
             *value = r->method_name;
-            return NGX_OK;
+            return ctx->no_method ? NGX_DONE : NGX_OK;
         }
 
         if (ngx_http_proxywasm_is(name, ":authority")) {
@@ -60,6 +64,11 @@ ngx_http_proxywasm_get_special(ngx_http_request_t *r, int32_t map,
         }
 
         if (ngx_http_proxywasm_is(name, ":scheme")) {
+            if (ctx->scheme.len) {
+                *value = ctx->scheme;
+                return NGX_OK;
+            }
+
             ngx_str_set(value, "http");
 
 #if (NGX_HTTP_SSL)
@@ -81,7 +90,7 @@ ngx_http_proxywasm_get_special(ngx_http_request_t *r, int32_t map,
         value->data = status;
         value->len = ngx_sprintf(status, "%03ui", r->headers_out.status)
                      - status;
-        return NGX_OK;
+        return ctx->no_status ? NGX_DONE : NGX_OK;
     }
 
     if (ngx_http_proxywasm_is(name, "content-type")) {
@@ -124,7 +133,34 @@ authority:
         *value = r->headers_in.server;
     }
 
-    return NGX_OK;
+    return ctx->no_authority ? NGX_DONE : NGX_OK;
+}
+
+
+/* Whether the name is that of a pseudo header, or of host; it is gone then. */
+
+ngx_uint_t
+ngx_http_proxywasm_remove_special(ngx_http_request_t *r, int32_t map,
+    ngx_str_t *name)
+{
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+
+    if (map == PROXYWASM_MAP_RESPONSE_HEADERS) {
+        ctx->no_status |= ngx_http_proxywasm_is(name, ":status");
+
+    } else if (map == PROXYWASM_MAP_REQUEST_HEADERS) {
+        ctx->no_path |= ngx_http_proxywasm_is(name, ":path");
+        ctx->no_method |= ngx_http_proxywasm_is(name, ":method");
+        ctx->no_authority |= ngx_http_proxywasm_is(name, ":authority")
+                             || ngx_http_proxywasm_is(name, "host");
+    }
+
+    return name->len
+           && (name->data[0] == ':'
+               || (map == PROXYWASM_MAP_REQUEST_HEADERS
+                   && ngx_http_proxywasm_is(name, "host")));
 }
 
 
@@ -138,9 +174,12 @@ ngx_int_t
 ngx_http_proxywasm_set_special(ngx_http_request_t *r, int32_t map,
     ngx_str_t *name, ngx_str_t *given)
 {
-    off_t      length;
-    ngx_int_t  status;
-    ngx_str_t  value;
+    off_t                      length;
+    ngx_int_t                  status;
+    ngx_str_t                  value;
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
 
     if (name->data[0] != ':'
         && !ngx_http_proxywasm_is(name, "host")
@@ -163,17 +202,25 @@ ngx_http_proxywasm_set_special(ngx_http_request_t *r, int32_t map,
         }
 
         if (ngx_http_proxywasm_is(name, ":path")) {
+            ctx->no_path = 0;
             return ngx_http_proxywasm_set_path(r, &value);
         }
 
         if (ngx_http_proxywasm_is(name, ":method")) {
+            ctx->no_method = 0;
             return ngx_http_proxywasm_set_method(r, &value);
         }
 
         if (ngx_http_proxywasm_is(name, ":authority")
             || ngx_http_proxywasm_is(name, "host"))
         {
+            ctx->no_authority = 0;
             return ngx_http_proxywasm_set_authority(r, &value);
+        }
+
+        if (ngx_http_proxywasm_is(name, ":scheme")) {
+            ctx->scheme = value;
+            return NGX_OK;
         }
 
         return NGX_ERROR;
@@ -190,6 +237,7 @@ ngx_http_proxywasm_set_special(ngx_http_request_t *r, int32_t map,
             return NGX_ERROR;
         }
 
+        ctx->no_status = 0;
         r->headers_out.status = status;
         ngx_str_null(&r->headers_out.status_line);
 
@@ -228,7 +276,12 @@ ngx_http_proxywasm_set_path(ngx_http_request_t *r, ngx_str_t *value)
     ngx_str_t   uri, args;
     ngx_uint_t  flags;
 
-    if (value->len == 0 || value->data[0] != '/') {
+    /* a blank would end it in the request line */
+
+    if (value->len == 0
+        || value->data[0] != '/'
+        || ngx_strlchr(value->data, value->data + value->len, ' ') != NULL)
+    {
         return NGX_ERROR;
     }
 
@@ -277,7 +330,9 @@ ngx_http_proxywasm_set_method(ngx_http_request_t *r, ngx_str_t *value)
         { ngx_string("UNLOCK"), NGX_HTTP_UNLOCK },
     };
 
-    if (value->len == 0) {
+    if (value->len == 0
+        || ngx_strlchr(value->data, value->data + value->len, ' ') != NULL)
+    {
         return NGX_ERROR;
     }
 

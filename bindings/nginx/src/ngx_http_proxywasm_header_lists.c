@@ -118,11 +118,8 @@ ngx_http_proxywasm_delete(ngx_http_request_t *r, int32_t map, ngx_str_t *name)
         }
     }
 
-    if (map == PROXYWASM_MAP_REQUEST_HEADERS
-        && ngx_http_proxywasm_is(name, "host"))
-    {
-        /* a request has one */
-        return 0;
+    if (ngx_http_proxywasm_remove_special(r, map, name)) {
+        return 1;
     }
 
     list = ngx_http_proxywasm_list(r, map);
@@ -164,13 +161,26 @@ ngx_http_proxywasm_delete(ngx_http_request_t *r, int32_t map, ngx_str_t *name)
 }
 
 
-/* Empties a map; a request keeps its host. */
+/* Empties a map; NGINX's own header of the host stays, unseen. */
 
 void
 ngx_http_proxywasm_clear(ngx_http_request_t *r, int32_t map)
 {
+    ngx_str_t        *name;
     ngx_list_t       *list;
     ngx_table_elt_t   host, *h;
+
+    static ngx_str_t  pseudo[] = {
+        ngx_string(":method"),
+        ngx_string(":path"),
+        ngx_string(":authority"),
+        ngx_string(":status"),
+        ngx_null_string
+    };
+
+    for (name = pseudo; name->len; name++) {
+        (void) ngx_http_proxywasm_remove_special(r, map, name);
+    }
 
     list = ngx_http_proxywasm_list(r, map);
 

@@ -26,6 +26,9 @@ static void ngx_http_proxywasm_each(ngx_http_request_t *r, int32_t map,
     ngx_http_proxywasm_pairs_t *out);
 static void ngx_http_proxywasm_put(ngx_http_proxywasm_pairs_t *out,
     ngx_str_t *name, ngx_str_t *value);
+static int32_t ngx_http_proxywasm_spoil(ngx_http_proxywasm_ctx_t *ctx,
+    int32_t map);
+static void ngx_http_proxywasm_trim(ngx_str_t *value);
 static ngx_uint_t ngx_http_proxywasm_valid(ngx_str_t *name, ngx_str_t *value);
 
 
@@ -140,9 +143,10 @@ ngx_http_proxywasm_add_header(void *user_data, void *stream_data, int32_t map,
 
     name = ngx_proxywasm_str(name_slice);
     value = ngx_proxywasm_str(value_slice);
+    ngx_http_proxywasm_trim(&value);
 
     if (!ngx_http_proxywasm_valid(&name, &value)) {
-        return PROXYWASM_STATUS_BAD_ARGUMENT;
+        return ngx_http_proxywasm_spoil(ctx, map);
     }
 
     switch (ngx_http_proxywasm_set_special(ctx->request, map, &name, &value)) {
@@ -151,7 +155,7 @@ ngx_http_proxywasm_add_header(void *user_data, void *stream_data, int32_t map,
         return PROXYWASM_STATUS_OK;
 
     case NGX_ERROR:
-        return PROXYWASM_STATUS_BAD_ARGUMENT;
+        return ngx_http_proxywasm_spoil(ctx, map);
     }
 
     if (ngx_http_proxywasm_push(ctx->request, map, &name, &value) != NGX_OK) {
@@ -178,7 +182,7 @@ ngx_http_proxywasm_replace_header(void *user_data, void *stream_data,
     value = ngx_proxywasm_str(value_slice);
 
     if (!ngx_http_proxywasm_valid(&name, &value)) {
-        return PROXYWASM_STATUS_BAD_ARGUMENT;
+        return ngx_http_proxywasm_spoil(ctx, map);
     }
 
     (void) ngx_http_proxywasm_delete(ctx->request, map, &name);
@@ -213,21 +217,11 @@ ngx_http_proxywasm_set_headers(void *user_data, void *stream_data, int32_t map,
 {
     ngx_http_proxywasm_ctx_t *ctx = stream_data;
 
-    int32_t    rc;
-    size_t     n;
-    ngx_str_t  name, value;
+    int32_t  rc;
+    size_t   n;
 
     if (ngx_http_proxywasm_writable(ctx, map) == NULL) {
         return PROXYWASM_STATUS_BAD_ARGUMENT;
-    }
-
-    for (n = 0; n < count; n++) {
-        name = ngx_proxywasm_str(pairs[n].name);
-        value = ngx_proxywasm_str(pairs[n].value);
-
-        if (!ngx_http_proxywasm_valid(&name, &value)) {
-            return PROXYWASM_STATUS_BAD_ARGUMENT;
-        }
     }
 
     ngx_http_proxywasm_clear(ctx->request, map);
@@ -293,7 +287,7 @@ static ngx_list_t *
 ngx_http_proxywasm_writable(ngx_http_proxywasm_ctx_t *ctx, int32_t map)
 {
     if (ctx == NULL
-        || (map == PROXYWASM_MAP_REQUEST_HEADERS && ctx->response_shown)
+        || (map == PROXYWASM_MAP_REQUEST_HEADERS && ctx->request_passed)
         || (map == PROXYWASM_MAP_RESPONSE_HEADERS && ctx->response_passed))
     {
         return NULL;
@@ -387,6 +381,65 @@ ngx_http_proxywasm_each(ngx_http_request_t *r, int32_t map,
 
             ngx_http_proxywasm_put(out, &value, &h[i].value);
         }
+    }
+}
+
+
+/*
+ * A header that cannot be sent.  The plugin is told OK, because SDKs trap on
+ * anything else, with all streams of the VM; its message fails.
+ */
+
+static int32_t
+ngx_http_proxywasm_spoil(ngx_http_proxywasm_ctx_t *ctx, int32_t map)
+{
+    if (map == PROXYWASM_MAP_REQUEST_HEADERS) {
+        ctx->request_spoiled = 1;
+
+    } else {
+        ctx->response_spoiled = 1;
+    }
+
+    return PROXYWASM_STATUS_OK;
+}
+
+
+ngx_uint_t
+ngx_http_proxywasm_can_send(ngx_http_proxywasm_ctx_t *ctx, int32_t map)
+{
+    ngx_uint_t  spoiled;
+
+    spoiled = map == PROXYWASM_MAP_REQUEST_HEADERS
+              ? ctx->request_spoiled || ctx->no_method || ctx->no_path
+                || ctx->no_authority
+              : ctx->response_spoiled || ctx->no_status;
+
+    if (spoiled) {
+        ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0,
+                      "[wasm] plugins left %s headers that cannot be sent",
+                      map == PROXYWASM_MAP_REQUEST_HEADERS ? "request"
+                                                           : "response");
+    }
+
+    return !spoiled;
+}
+
+
+/* Blanks around a value are not part of it. */
+
+static void
+ngx_http_proxywasm_trim(ngx_str_t *value)
+{
+    while (value->len && (value->data[0] == ' ' || value->data[0] == '\t')) {
+        value->data++;
+        value->len--;
+    }
+
+    while (value->len
+           && (value->data[value->len - 1] == ' '
+               || value->data[value->len - 1] == '\t'))
+    {
+        value->len--;
     }
 }
 

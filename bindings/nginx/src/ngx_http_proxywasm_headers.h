@@ -22,6 +22,8 @@ ngx_int_t ngx_http_proxywasm_get_special(ngx_http_request_t *r, int32_t map,
     ngx_str_t *name, ngx_str_t *value);
 ngx_int_t ngx_http_proxywasm_set_special(ngx_http_request_t *r, int32_t map,
     ngx_str_t *name, ngx_str_t *value);
+ngx_uint_t ngx_http_proxywasm_remove_special(ngx_http_request_t *r,
+    int32_t map, ngx_str_t *name);
 
 /* ngx_http_proxywasm_header_lists.c */
 

@@ -345,6 +345,10 @@ ngx_http_proxywasm_apply_request(ngx_http_proxywasm_ctx_t *ctx,
 
     if (outcome->ready & PROXYWASM_READY_HEADERS) {
         ctx->request_passed = 1;
+
+        if (!ngx_http_proxywasm_can_send(ctx, PROXYWASM_MAP_REQUEST_HEADERS)) {
+            return NGX_HTTP_SERVICE_UNAVAILABLE;
+        }
     }
 
     return NGX_OK;

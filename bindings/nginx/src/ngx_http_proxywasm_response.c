@@ -19,7 +19,8 @@ static ngx_int_t ngx_http_proxywasm_pass(ngx_http_proxywasm_ctx_t *ctx,
     ngx_chain_t *out);
 static ngx_int_t ngx_http_proxywasm_set_local(ngx_http_proxywasm_ctx_t *ctx,
     ngx_http_proxywasm_local_t *local);
-static ngx_int_t ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx);
+static ngx_int_t ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_uint_t status);
 static ngx_int_t ngx_http_proxywasm_send_body(ngx_http_request_t *r,
     ngx_str_t *body, ngx_http_output_body_filter_pt send);
 
@@ -104,7 +105,7 @@ ngx_http_proxywasm_apply_response(ngx_http_proxywasm_ctx_t *ctx,
     switch (outcome->action) {
 
     case PROXYWASM_ACTION_LOCAL_RESPONSE:
-        return ngx_http_proxywasm_replace(ctx);
+        return ngx_http_proxywasm_replace(ctx, NGX_HTTP_SERVICE_UNAVAILABLE);
 
     case PROXYWASM_ACTION_CLOSE:
         r->buffered &= ~NGX_HTTP_PROXYWASM_BUFFERED;
@@ -119,6 +120,12 @@ ngx_http_proxywasm_apply_response(ngx_http_proxywasm_ctx_t *ctx,
     }
 
     if (outcome->ready & PROXYWASM_READY_HEADERS) {
+
+        if (!ngx_http_proxywasm_can_send(ctx, PROXYWASM_MAP_RESPONSE_HEADERS))
+        {
+            return ngx_http_proxywasm_replace(ctx, NGX_HTTP_BAD_GATEWAY);
+        }
+
         ctx->response_passed = 1;
     }
 
@@ -285,7 +292,7 @@ ngx_http_proxywasm_resume_response(ngx_http_proxywasm_ctx_t *ctx)
     ctx->resume_response = 0;
 
     if (ctx->local && !passed) {
-        rc = ngx_http_proxywasm_replace(ctx);
+        rc = ngx_http_proxywasm_replace(ctx, NGX_HTTP_SERVICE_UNAVAILABLE);
 
     } else {
         outcome.struct_size = sizeof(proxywasm_outcome);
@@ -353,10 +360,13 @@ ngx_http_proxywasm_send_local(ngx_http_request_t *r,
 }
 
 
-/* In place of a response that passes the plugins. */
+/*
+ * In place of a response that passes the plugins: what a plugin has given, or
+ * no more than a status.
+ */
 
 static ngx_int_t
-ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx)
+ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx, ngx_uint_t status)
 {
     ngx_int_t                    rc;
     ngx_http_request_t          *r;
@@ -374,9 +384,8 @@ ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx)
     }
 
     if (local == NULL) {
-        /* the library could not reach us */
         ngx_memzero(&failed, sizeof(failed));
-        failed.status = NGX_HTTP_SERVICE_UNAVAILABLE;
+        failed.status = status;
         failed.grpc_status = -1;
 
         if (ngx_array_init(&failed.headers, r->pool, 2,
