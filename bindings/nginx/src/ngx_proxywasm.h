@@ -71,8 +71,10 @@ typedef struct {
     ngx_uint_t               service;
 
     proxywasm_plugin        *plugin;
-    /* in this worker; NULL when it could not be added */
+    ngx_uint_t               policy;
+    /* in this worker; NULL when it could not start */
     proxywasm_instance      *instance;
+    ngx_uint_t               tried;
     /* of all plugins of that name, in this worker */
     ngx_uint_t               failures;
     int32_t                  last_failure;   /* a proxywasm_result */
@@ -226,7 +228,8 @@ char *ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf);
 
 /* ngx_proxywasm_worker.c */
 
-ngx_int_t ngx_proxywasm_start_worker(ngx_cycle_t *cycle);
+void ngx_proxywasm_start_worker(ngx_cycle_t *cycle);
+ngx_int_t ngx_proxywasm_start_library(ngx_cycle_t *cycle);
 void ngx_proxywasm_stop_worker(ngx_cycle_t *cycle);
 void ngx_proxywasm_init_host(proxywasm_host *host);
 
@@ -264,6 +267,11 @@ void ngx_proxywasm_bell_leave(void);
 
 ngx_int_t ngx_proxywasm_render_metrics(ngx_proxywasm_conf_t *conf,
     ngx_pool_t *pool, proxywasm_sink_fn sink, void *data);
+
+/* ngx_proxywasm_start.c */
+
+void ngx_proxywasm_start_plugins(ngx_cycle_t *cycle);
+void ngx_proxywasm_stop_plugins(ngx_cycle_t *cycle);
 
 /* ngx_proxywasm_log.c */
 

@@ -580,7 +580,9 @@ ngx_proxywasm_init_process(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
-    return ngx_proxywasm_start_worker(cycle);
+    ngx_proxywasm_start_worker(cycle);
+
+    return NGX_OK;
 }
 
 

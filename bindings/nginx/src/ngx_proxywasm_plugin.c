@@ -352,6 +352,9 @@ ngx_proxywasm_configure(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf,
     module = options ? &options->module : &plugin->name;
     code = ngx_proxywasm_find_code(conf, module);
 
+    plugin->policy = options ? options->policy
+                             : (ngx_uint_t) PROXYWASM_FAILURE_POLICY_RELOAD;
+
     if (code == NULL) {
         ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
                       "no \"%V\" module defined in %V:%ui",

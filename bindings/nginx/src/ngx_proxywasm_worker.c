@@ -1,8 +1,8 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * The library's worker of this process: plugins with their VMs, chains, the
- * timer, and what other threads want.
+ * The library's worker of this process: its beginning and end, the timer, and
+ * what other threads want.
  */
 
 
@@ -36,22 +36,16 @@ static ngx_event_t     ngx_proxywasm_rearm_event;
 static int             ngx_proxywasm_wake_fds[2] = { -1, -1 };
 
 
-ngx_int_t
+void
 ngx_proxywasm_start_worker(ngx_cycle_t *cycle)
 {
-    int32_t                       rc;
-    ngx_uint_t                    i, k;
-    proxywasm_host                host;
-    ngx_proxywasm_conf_t         *conf;
-    ngx_proxywasm_chain_t       **chains;
-    ngx_proxywasm_plugin_t      **plugins, **members;
-    const proxywasm_instance    **instances;
+    ngx_proxywasm_conf_t  *conf;
 
     conf = (ngx_proxywasm_conf_t *) ngx_get_conf(cycle->conf_ctx,
                                                  ngx_proxywasm_module);
 
     if (conf->plugins.nelts == 0) {
-        return NGX_OK;
+        return;
     }
 
     ngx_proxywasm_no_connection.fd = (ngx_socket_t) -1;
@@ -62,20 +56,51 @@ ngx_proxywasm_start_worker(ngx_cycle_t *cycle)
     ngx_proxywasm_rearm_event.handler = ngx_proxywasm_rearm;
     ngx_proxywasm_rearm_event.log = cycle->log;
 
-    if (ngx_proxywasm_open_wake(cycle) != NGX_OK
-        || ngx_proxywasm_shm_start(cycle) != NGX_OK)
-    {
-        return NGX_ERROR;
+    if (proxywasm_engine_fork_child(conf->engine) == PROXYWASM_RESULT_OK) {
+        ngx_proxywasm_start_plugins(cycle);
+    }
+
+    if (ngx_proxywasm_worker) {
+        /* not by a posted event: NGINX waits for others before it runs it */
+        ngx_proxywasm_rearm(&ngx_proxywasm_rearm_event);
+    }
+}
+
+
+/* Once, in spite of many attempts. */
+
+ngx_int_t
+ngx_proxywasm_start_library(ngx_cycle_t *cycle)
+{
+    char                   text[256];
+    int32_t                rc;
+    proxywasm_host         host;
+    ngx_proxywasm_conf_t  *conf;
+
+    static ngx_uint_t  woken;
+
+    if (ngx_proxywasm_worker) {
+        return NGX_OK;
+    }
+
+    conf = (ngx_proxywasm_conf_t *) ngx_get_conf(cycle->conf_ctx,
+                                                 ngx_proxywasm_module);
+
+    if (!woken) {
+
+        if (ngx_proxywasm_open_wake(cycle) != NGX_OK
+            || ngx_proxywasm_shm_start(cycle) != NGX_OK)
+        {
+            return NGX_ERROR;
+        }
+
+        woken = 1;
     }
 
     ngx_proxywasm_init_host(&host);
     ngx_proxywasm_shm_fill_host(&host);
 
-    rc = proxywasm_engine_fork_child(conf->engine);
-
-    if (rc == PROXYWASM_RESULT_OK) {
-        rc = proxywasm_engine_start_ticker(conf->engine);
-    }
+    rc = proxywasm_engine_start_ticker(conf->engine);
 
     if (rc == PROXYWASM_RESULT_OK) {
         rc = proxywasm_worker_new(conf->engine, &host, cycle,
@@ -83,62 +108,13 @@ ngx_proxywasm_start_worker(ngx_cycle_t *cycle)
     }
 
     if (rc != PROXYWASM_RESULT_OK) {
-        ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                      "proxywasm: the worker could not start: %s",
-                      proxywasm_result_name(rc));
+        (void) proxywasm_last_error(text, sizeof(text));
+        ngx_log_error(NGX_LOG_CRIT, cycle->log, 0,
+                      "proxywasm: no plugin can start: %s: %s",
+                      proxywasm_result_name(rc), text);
+        ngx_proxywasm_worker = NULL;
         return NGX_ERROR;
     }
-
-    plugins = conf->plugins.elts;
-
-    for (i = 0; i < conf->plugins.nelts; i++) {
-
-        if (plugins[i]->service && ngx_worker != 0) {
-            continue;
-        }
-
-        rc = proxywasm_worker_add_plugin(ngx_proxywasm_worker,
-                                         plugins[i]->plugin,
-                                         &plugins[i]->instance);
-
-        if (rc != PROXYWASM_RESULT_OK) {
-            /* it has started in the master a moment ago */
-            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                          "plugin \"%V\" could not start: %s",
-                          &plugins[i]->name, proxywasm_result_name(rc));
-            return NGX_ERROR;
-        }
-    }
-
-    chains = conf->chains.elts;
-
-    for (i = 0; i < conf->chains.nelts; i++) {
-        members = chains[i]->plugins.elts;
-
-        instances = ngx_palloc(cycle->pool, chains[i]->plugins.nelts
-                                            * sizeof(proxywasm_instance *));
-        if (instances == NULL) {
-            return NGX_ERROR;
-        }
-
-        for (k = 0; k < chains[i]->plugins.nelts; k++) {
-            instances[k] = members[k]->instance;
-        }
-
-        rc = proxywasm_chain_new(ngx_proxywasm_worker, instances,
-                                 chains[i]->plugins.nelts, &chains[i]->chain);
-
-        if (rc != PROXYWASM_RESULT_OK) {
-            ngx_log_error(NGX_LOG_EMERG, cycle->log, 0,
-                          "proxywasm: chain failed: %s",
-                          proxywasm_result_name(rc));
-            return NGX_ERROR;
-        }
-
-        chains[i]->phases = proxywasm_chain_phases(chains[i]->chain);
-    }
-
-    ngx_proxywasm_rearm(&ngx_proxywasm_rearm_event);
 
     return NGX_OK;
 }
@@ -149,28 +125,19 @@ ngx_proxywasm_start_worker(ngx_cycle_t *cycle)
 void
 ngx_proxywasm_stop_worker(ngx_cycle_t *cycle)
 {
-    ngx_uint_t                i;
-    ngx_proxywasm_conf_t     *conf;
-    ngx_proxywasm_chain_t   **chains;
-    ngx_proxywasm_plugin_t  **plugins;
-
-    if (ngx_proxywasm_worker == NULL) {
-        return;
-    }
+    ngx_proxywasm_conf_t  *conf;
 
     conf = (ngx_proxywasm_conf_t *) ngx_get_conf(cycle->conf_ctx,
                                                  ngx_proxywasm_module);
-    chains = conf->chains.elts;
-    plugins = conf->plugins.elts;
 
-    for (i = 0; i < conf->chains.nelts; i++) {
-        proxywasm_chain_free(chains[i]->chain);
-        chains[i]->chain = NULL;
+    if (conf->engine == NULL) {
+        return;
     }
 
-    for (i = 0; i < conf->plugins.nelts; i++) {
-        (void) proxywasm_instance_remove(plugins[i]->instance);
-        plugins[i]->instance = NULL;
+    ngx_proxywasm_stop_plugins(cycle);
+
+    if (ngx_proxywasm_worker == NULL) {
+        return;
     }
 
     ngx_proxywasm_drain(cycle);
@@ -337,6 +304,10 @@ ngx_proxywasm_on_timer(ngx_event_t *ev)
 static ngx_int_t
 ngx_proxywasm_open_wake(ngx_cycle_t *cycle)
 {
+    if (ngx_proxywasm_wake_fds[0] != -1) {
+        return NGX_OK;
+    }
+
     if (pipe(ngx_proxywasm_wake_fds) == -1
         || ngx_nonblocking(ngx_proxywasm_wake_fds[0]) == -1
         || ngx_nonblocking(ngx_proxywasm_wake_fds[1]) == -1)
