@@ -71,12 +71,6 @@ test-example: ## the example proxy's own test
 	    $(MAKE) --no-print-directory filters example && echo "test-example: cpp-example/test.sh" && cpp-example/test.sh; \
 	else echo "SKIPPED test-example: there is no cpp-example/test.sh"; fi
 
-.PHONY: test-nginx
-test-nginx: nginx guests ## the NGINX module's own tests
-	$(SETUP) conformance
-	@echo "test-nginx: bindings/nginx/test.sh"
-	@bindings/nginx/test.sh
-
 # What the conformance kit runs: hosts and plugins. Side by side, because the last minutes of the library's build keep one core only.
 .PHONY: conformance-parts
 conformance-parts:

@@ -6,14 +6,10 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / "tests" / "e2e"))
 
 from hosts import nginx
 from kit.client import Proxy
