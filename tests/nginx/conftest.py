@@ -36,6 +36,8 @@ http {{
     access_log off;
     large_client_header_buffers 8 96k;
     {http}
+    # When this one listens, all do.
+    server {{ listen 127.0.0.1:{admin_port}; }}
     server {{
         listen 127.0.0.1:{port} {listen};
         {server}
@@ -51,17 +53,23 @@ class Nginx:
         self._directory, self._upstream = directory, upstream
         self._started: list[Proxy] = []
 
-    def _write(self, port: int, log_level: str = "info", **places: str) -> Path:
+    def _write(self, port: int, admin_port: int, log_level: str = "info", **places: str) -> Path:
         text = {"main": "", "wasm": "", "http": "", "server": "", "listen": "", **places}
         file = self._directory / f"nginx-{port}.conf"
-        fixed = {"module": MODULE, "guests": GUESTS, "directory": self._directory, "port": port}
+        fixed = {
+            "module": MODULE,
+            "guests": GUESTS,
+            "directory": self._directory,
+            "port": port,
+            "admin_port": admin_port,
+        }
         file.write_text(CONFIGURATION.format(**fixed, log_level=log_level, **text))
         return file
 
     def __call__(self, **places: str) -> Proxy:
         server = NginxServer(Setup(), self._directory)
-        server.port = free_port()
-        file = self._write(server.port, **places)
+        server.port, server.admin_port = free_port(), free_port()
+        file = self._write(server.port, server.admin_port, **places)
         server.spawn([PROGRAM, "-p", self._directory, "-c", file, "-e", "stderr"])
         server.wait_until(server.ready)
         proxy = Proxy(server, self._upstream)
@@ -70,7 +78,7 @@ class Nginx:
 
     def check(self, **places: str) -> str:
         """What `nginx -t` says of a configuration that it refuses."""
-        file = self._write(free_port(), **places)
+        file = self._write(free_port(), free_port(), **places)
         done = subprocess.run(
             [PROGRAM, "-t", "-p", self._directory, "-c", file, "-e", "stderr"],
             check=False,
