@@ -258,6 +258,12 @@ ngx_int_t ngx_proxywasm_default_zones(ngx_conf_t *cf,
 void ngx_proxywasm_shm_fill_host(proxywasm_host *host);
 ngx_int_t ngx_proxywasm_shm_start(ngx_cycle_t *cycle);
 
+/* ngx_proxywasm_trial.c */
+
+ngx_int_t ngx_proxywasm_trial_begin(ngx_cycle_t *cycle);
+void ngx_proxywasm_trial_fill_host(proxywasm_host *host);
+void ngx_proxywasm_trial_end(ngx_cycle_t *cycle);
+
 /* ngx_proxywasm_bell.c */
 
 ngx_int_t ngx_proxywasm_bell_hang(ngx_cycle_t *cycle);

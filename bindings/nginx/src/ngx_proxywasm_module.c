@@ -566,6 +566,8 @@ ngx_proxywasm_init_module(ngx_cycle_t *cycle)
         return NGX_OK;
     }
 
+    ngx_proxywasm_trial_end(cycle);
+
     return ngx_proxywasm_bell_hang(cycle);
 }
 

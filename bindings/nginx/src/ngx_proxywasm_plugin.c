@@ -224,6 +224,10 @@ ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf)
         }
     }
 
+    if (ngx_proxywasm_trial_begin(cycle) != NGX_OK) {
+        return NGX_CONF_ERROR;
+    }
+
     for (i = 0; i < conf->plugins.nelts; i++) {
         if (ngx_proxywasm_configure(cycle, conf, plugins[i]) != NGX_OK) {
             return NGX_CONF_ERROR;
@@ -387,6 +391,7 @@ ngx_proxywasm_configure(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf,
 
     if (rc == PROXYWASM_RESULT_OK) {
         ngx_proxywasm_init_host(&host);
+        ngx_proxywasm_trial_fill_host(&host);
         rc = proxywasm_plugin_validate(plugin->plugin, &host, NULL);
     }
 

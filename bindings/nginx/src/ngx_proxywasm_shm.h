@@ -100,6 +100,8 @@ uint32_t ngx_proxywasm_hash(ngx_proxywasm_area_t *area, proxywasm_slice a,
     proxywasm_slice b);
 u_char *ngx_proxywasm_scratch(size_t len);
 
+/* ngx_proxywasm_shm_blocks.c */
+
 void ngx_proxywasm_init_blocks(ngx_proxywasm_area_t *area, size_t head);
 size_t ngx_proxywasm_count_blocks(size_t head, size_t len);
 uint32_t ngx_proxywasm_alloc_blocks(ngx_proxywasm_area_t *area, size_t n);
@@ -130,6 +132,8 @@ ngx_int_t ngx_proxywasm_queue_init(ngx_proxywasm_area_t *area);
 void ngx_proxywasm_queue_repair(ngx_proxywasm_area_t *area, u_char *marks);
 void ngx_proxywasm_queue_fill_host(proxywasm_host *host);
 void ngx_proxywasm_queue_deliver(ngx_event_t *ev);
+ngx_int_t ngx_proxywasm_queue_declare(ngx_cycle_t *cycle,
+    proxywasm_slice vm_id, proxywasm_slice name);
 
 /* ngx_proxywasm_metrics.c */
 

@@ -245,21 +245,22 @@ ngx_proxywasm_queue_make(ngx_proxywasm_queues_t *q, uint32_t hash,
 
 /* ---- callbacks ---- */
 
-static int32_t
-ngx_proxywasm_queue_register(void *user_data, proxywasm_slice vm_id,
-    proxywasm_slice name, uint32_t *out_queue)
+/* The number of a queue that is found or made, and its zone, locked. */
+
+static uint32_t
+ngx_proxywasm_queue_open(ngx_cycle_t *cycle, proxywasm_slice vm_id,
+    proxywasm_slice name, ngx_proxywasm_zone_t **out_zone)
 {
     uint32_t                 number, hash;
     ngx_proxywasm_zone_t    *zone;
-    ngx_proxywasm_queue_t   *queue;
     ngx_proxywasm_queues_t  *q;
 
-    zone = ngx_proxywasm_queue_zone(user_data, name);
+    zone = ngx_proxywasm_queue_zone(cycle, name);
     q = (ngx_proxywasm_queues_t *) zone->area;
     hash = ngx_proxywasm_hash(&q->area, vm_id, name);
 
     if (ngx_proxywasm_lock(zone) != NGX_OK) {
-        return PROXYWASM_STATUS_INTERNAL_FAILURE;
+        return 0;
     }
 
     number = ngx_proxywasm_queue_find(q, hash, vm_id, name);
@@ -271,9 +272,47 @@ ngx_proxywasm_queue_register(void *user_data, proxywasm_slice vm_id,
     if (number == 0) {
         ngx_proxywasm_unlock(zone);
         ngx_proxywasm_full(zone, "shm_queue");
+        return 0;
+    }
+
+    *out_zone = zone;
+
+    return number;
+}
+
+
+ngx_int_t
+ngx_proxywasm_queue_declare(ngx_cycle_t *cycle, proxywasm_slice vm_id,
+    proxywasm_slice name)
+{
+    ngx_proxywasm_zone_t  *zone;
+
+    if (ngx_proxywasm_queue_open(cycle, vm_id, name, &zone) == 0) {
+        return NGX_ERROR;
+    }
+
+    ngx_proxywasm_unlock(zone);
+
+    return NGX_OK;
+}
+
+
+static int32_t
+ngx_proxywasm_queue_register(void *user_data, proxywasm_slice vm_id,
+    proxywasm_slice name, uint32_t *out_queue)
+{
+    uint32_t                 number;
+    ngx_proxywasm_zone_t    *zone;
+    ngx_proxywasm_queue_t   *queue;
+    ngx_proxywasm_queues_t  *q;
+
+    number = ngx_proxywasm_queue_open(user_data, vm_id, name, &zone);
+
+    if (number == 0) {
         return PROXYWASM_STATUS_INTERNAL_FAILURE;
     }
 
+    q = (ngx_proxywasm_queues_t *) zone->area;
     queue = ngx_proxywasm_queue(q, q->queues[number - 1]);
 
     /*
