@@ -11,6 +11,11 @@
 #include "ngx_http_proxywasm.h"
 
 
+#define ngx_http_proxywasm_is(str, text)                                      \
+    ((str).len == sizeof(text) - 1                                            \
+     && ngx_strncasecmp((str).data, (u_char *) text, sizeof(text) - 1) == 0)
+
+
 /* An answer as it comes in. */
 typedef struct {
     /* what was read and not yet understood is from pos to last */
@@ -80,6 +85,15 @@ void ngx_http_proxywasm_call_done(ngx_http_proxywasm_call_t *call);
 void ngx_cdecl ngx_http_proxywasm_call_failed(ngx_http_proxywasm_call_t *call,
     const char *fmt, ...);
 
+/* ngx_http_proxywasm_callout_target.c */
+
+ngx_int_t ngx_http_proxywasm_call_target(
+    ngx_http_proxywasm_call_t *call, ngx_str_t *reason);
+ngx_int_t ngx_http_proxywasm_tls_name(ngx_http_proxywasm_call_t *call);
+void ngx_http_proxywasm_call_resolve(ngx_http_proxywasm_call_t *call,
+    ngx_http_request_t *r);
+void ngx_http_proxywasm_call_balance(ngx_http_proxywasm_call_t *call);
+
 /* ngx_http_proxywasm_callout_io.c */
 
 void ngx_http_proxywasm_call_connect(ngx_http_proxywasm_call_t *call);
@@ -87,11 +101,15 @@ void ngx_http_proxywasm_call_timer(ngx_event_t *ev);
 void ngx_http_proxywasm_call_release(ngx_http_proxywasm_call_t *call,
     ngx_uint_t state);
 
-/* ngx_http_proxywasm_callout_http.c */
+/* ngx_http_proxywasm_callout_request.c */
 
 ngx_int_t ngx_http_proxywasm_call_create(ngx_http_proxywasm_call_t *call,
     const proxywasm_http_request *request);
 void ngx_http_proxywasm_call_rewind(ngx_http_proxywasm_call_t *call);
+ngx_uint_t ngx_http_proxywasm_valid_field(ngx_str_t *name, ngx_str_t *value);
+
+/* ngx_http_proxywasm_callout_answer.c */
+
 ngx_int_t ngx_http_proxywasm_answer_init(ngx_http_proxywasm_call_t *call);
 ngx_int_t ngx_http_proxywasm_answer_room(ngx_http_proxywasm_call_t *call);
 ngx_int_t ngx_http_proxywasm_answer_parse(ngx_http_proxywasm_call_t *call,
