@@ -207,7 +207,8 @@ def test_range(tcp):
     proxy = tcp(tcp_probe(on={"downstream_data": [["body", "downstream", *part] for part in parts]}))
     _, upstream = proxy.pair(b"0123456")
     assert read(upstream, 7) == b"0123456"
-    assert proxy.wait("downstream_data").results("downstream_data", "body") == ["012", "3456", "3456", None, None]
+    reports = proxy.wait("downstream_data", len(parts), op="body")
+    assert reports.results("downstream_data", "body") == ["012", "3456", "3456", None, None]
 
 
 # ---- The end of each direction ----
