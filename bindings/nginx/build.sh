@@ -9,6 +9,11 @@ sources=${NGINX_SOURCES:-/usr/share/nginx/src}
 out=$root/build/nginx
 tree=$out/tree
 
+# One build at a time: they share a tree.
+mkdir -p "$out"
+exec 9>"$out/lock"
+flock 9
+
 # What the configuration of the tree depends on.
 stamp=$(cat "$sources/conf_flags" "$root/bindings/nginx/config" "${BASH_SOURCE[0]}" && nginx -v 2>&1)
 if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then
