@@ -85,7 +85,7 @@ conformance: conformance-parts ## the same plugins and cases on every host, or H
 .PHONY: test-conformance
 test-conformance: conformance-parts ## the same, as a test: writes no document
 	@echo "test-conformance: tests/e2e"
-	@tests/e2e/run.sh --retry
+	@tests/e2e/run.sh
 
 .PHONY: lint
 lint: ## formatting, clippy, documentation, shell scripts, paths of this machine

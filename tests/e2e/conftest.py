@@ -113,7 +113,7 @@ def pytest_runtest_makereport(item, call):
         report.sections.extend((f"log of {item.host_name}", text) for text in starter.logs())
     if result:
         envoy = item.case.envoy
-        own = {"host": item.host_name, "case": case_id(item), "node": item.nodeid, "result": result, "detail": detail}
+        own = {"host": item.host_name, "case": case_id(item), "result": result, "detail": detail}
         own |= {
             "title": item.case.title,
             "area": item.case.area,
