@@ -287,34 +287,20 @@ def test_close_callbacks(tcp, first):
 
 
 @case(
-    "a client's reset closes the connection: downstream_connection_close says remote, done, log, delete",
+    "a reset of one end closes the connection: downstream_connection_close says who did, then done, log, delete",
     envoy=AGREES,
     needs="tcp",
 )
-def test_client_reset(tcp):
+@pytest.mark.parametrize(("first", "peer"), [("client", PEER_REMOTE), ("upstream", PEER_LOCAL)])
+def test_reset(tcp, first, peer):
     proxy = tcp(OBSERVER, shared=True)
     client, upstream = proxy.pair(b"data")
     assert read(upstream, 4) == b"data"
-    reset(client)
-    assert read_all(upstream) == b""
+    one, other = (client, upstream) if first == "client" else (upstream, client)
+    reset(one)
+    assert read_all(other) == b""
     reports = proxy.ended()
-    assert reports.of("downstream_connection_close")[0].arguments == [PEER_REMOTE]
-    assert reports.callbacks[-3:] == ["done", "log", "delete"]
-
-
-@case(
-    "an upstream's reset closes the connection: downstream_connection_close says local, done, log, delete",
-    envoy=AGREES,
-    needs="tcp",
-)
-def test_upstream_reset(tcp):
-    proxy = tcp(OBSERVER, shared=True)
-    client, upstream = proxy.pair(b"data")
-    assert read(upstream, 4) == b"data"
-    reset(upstream)
-    assert read_all(client) == b""
-    reports = proxy.ended()
-    assert reports.of("downstream_connection_close")[0].arguments == [PEER_LOCAL]
+    assert reports.of("downstream_connection_close")[0].arguments == [peer]
     assert reports.callbacks[-3:] == ["done", "log", "delete"]
 
 
