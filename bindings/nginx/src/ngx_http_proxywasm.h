@@ -67,6 +67,8 @@ typedef struct {
     unsigned                     request_shown:1;
     unsigned                     request_passed:1;
     unsigned                     request_waiting:1;
+    /* it has waited: a worker that quits stays until it has ended */
+    unsigned                     held:1;
     /* something was put into the headers that cannot be sent */
     unsigned                     request_spoiled:1;
     unsigned                     response_spoiled:1;

@@ -109,6 +109,10 @@ ngx_http_proxywasm_cleanup(void *data)
     (void) proxywasm_stream_done(ctx->stream);
     proxywasm_stream_free(ctx->stream);
 
+    if (ctx->held) {
+        ngx_proxywasm_release();
+    }
+
     if (ctx->event.posted) {
         ngx_delete_posted_event(&ctx->event);
     }
@@ -363,6 +367,11 @@ ngx_http_proxywasm_wait(ngx_http_proxywasm_ctx_t *ctx)
     ngx_http_request_t  *r;
 
     r = ctx->request;
+
+    if (!ctx->held) {
+        ctx->held = 1;
+        ngx_proxywasm_hold();
+    }
 
     /* a client that leaves is noticed */
     r->read_event_handler = ngx_http_test_reading;

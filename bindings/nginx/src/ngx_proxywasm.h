@@ -232,6 +232,8 @@ void ngx_proxywasm_start_worker(ngx_cycle_t *cycle);
 ngx_int_t ngx_proxywasm_start_library(ngx_cycle_t *cycle);
 void ngx_proxywasm_stop_worker(ngx_cycle_t *cycle);
 void ngx_proxywasm_init_host(proxywasm_host *host);
+void ngx_proxywasm_hold(void);
+void ngx_proxywasm_release(void);
 
 /* ngx_proxywasm_callout_conf.c */
 

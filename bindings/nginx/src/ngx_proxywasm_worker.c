@@ -16,6 +16,7 @@ static ngx_int_t ngx_proxywasm_open_wake(ngx_cycle_t *cycle);
 static void ngx_proxywasm_rearm(ngx_event_t *ev);
 static void ngx_proxywasm_on_timer(ngx_event_t *ev);
 static void ngx_proxywasm_on_wake(ngx_event_t *ev);
+static void ngx_proxywasm_on_hold(ngx_event_t *ev);
 
 static void ngx_proxywasm_vm_failed(void *user_data, proxywasm_slice name,
     int32_t result);
@@ -29,7 +30,12 @@ proxywasm_worker      *ngx_proxywasm_worker;
 #define NGX_PROXYWASM_STOP_TIME  1000
 #define NGX_PROXYWASM_QUIT_TIME  5000
 
+/* of no meaning: a timer that is set is all that matters */
+#define NGX_PROXYWASM_HOLD_TIME  3600000
+
 static ngx_event_t     ngx_proxywasm_timer;
+static ngx_event_t     ngx_proxywasm_hold_event;
+static ngx_uint_t      ngx_proxywasm_held;
 /* logs of timers want the number of a connection */
 static ngx_connection_t  ngx_proxywasm_no_connection;
 static ngx_event_t     ngx_proxywasm_rearm_event;
@@ -55,6 +61,9 @@ ngx_proxywasm_start_worker(ngx_cycle_t *cycle)
     ngx_proxywasm_timer.cancelable = 1;
     ngx_proxywasm_rearm_event.handler = ngx_proxywasm_rearm;
     ngx_proxywasm_rearm_event.log = cycle->log;
+    ngx_proxywasm_hold_event.handler = ngx_proxywasm_on_hold;
+    ngx_proxywasm_hold_event.log = cycle->log;
+    ngx_proxywasm_hold_event.data = &ngx_proxywasm_no_connection;
 
     if (proxywasm_engine_fork_child(conf->engine) == PROXYWASM_RESULT_OK) {
         ngx_proxywasm_start_plugins(cycle);
@@ -296,6 +305,36 @@ ngx_proxywasm_on_timer(ngx_event_t *ev)
     (void) proxywasm_worker_on_timeout(ngx_proxywasm_worker);
 
     ngx_proxywasm_rearm(ev);
+}
+
+
+/*
+ * A worker that quits goes when no timer is left, and a request that waits for
+ * a plugin has none: this one stands for all of them.
+ */
+
+void
+ngx_proxywasm_hold(void)
+{
+    if (ngx_proxywasm_held++ == 0) {
+        ngx_add_timer(&ngx_proxywasm_hold_event, NGX_PROXYWASM_HOLD_TIME);
+    }
+}
+
+
+void
+ngx_proxywasm_release(void)
+{
+    if (--ngx_proxywasm_held == 0 && ngx_proxywasm_hold_event.timer_set) {
+        ngx_del_timer(&ngx_proxywasm_hold_event);
+    }
+}
+
+
+static void
+ngx_proxywasm_on_hold(ngx_event_t *ev)
+{
+    ngx_add_timer(ev, NGX_PROXYWASM_HOLD_TIME);
 }
 
 
