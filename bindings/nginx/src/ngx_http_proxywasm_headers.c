@@ -26,6 +26,11 @@ static void ngx_http_proxywasm_each(ngx_http_request_t *r, int32_t map,
     ngx_http_proxywasm_pairs_t *out);
 static void ngx_http_proxywasm_put(ngx_http_proxywasm_pairs_t *out,
     ngx_str_t *name, ngx_str_t *value);
+static void ngx_http_proxywasm_fields(int32_t map,
+    ngx_http_proxywasm_field_e *first, ngx_http_proxywasm_field_e *last);
+static ngx_uint_t ngx_http_proxywasm_shown(int32_t map, ngx_table_elt_t *h);
+static ngx_int_t ngx_http_proxywasm_lowcase(ngx_http_request_t *r,
+    int32_t map, ngx_table_elt_t *h, ngx_str_t *name);
 static int32_t ngx_http_proxywasm_spoil(ngx_http_proxywasm_ctx_t *ctx,
     int32_t map);
 static void ngx_http_proxywasm_trim(ngx_str_t *value);
@@ -40,11 +45,12 @@ ngx_http_proxywasm_get_header(void *user_data, void *stream_data, int32_t map,
 {
     ngx_http_proxywasm_ctx_t *ctx = stream_data;
 
-    ngx_str_t         name, found;
-    ngx_uint_t        i;
-    ngx_list_t       *list;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_str_t                    name, found;
+    ngx_uint_t                   i;
+    ngx_list_t                  *list;
+    ngx_list_part_t             *part;
+    ngx_table_elt_t             *h;
+    ngx_http_proxywasm_field_e   field;
 
     list = ngx_http_proxywasm_visible(ctx, map);
     if (list == NULL) {
@@ -53,24 +59,26 @@ ngx_http_proxywasm_get_header(void *user_data, void *stream_data, int32_t map,
 
     name = ngx_proxywasm_str(slice);
 
-    switch (ngx_http_proxywasm_get_special(ctx->request, map, &name, &found)) {
+    field = ngx_http_proxywasm_field(map, &name);
 
-    case NGX_OK:
-        *value = ngx_proxywasm_slice(found);
-        return PROXYWASM_STATUS_OK;
+    if (field) {
 
-    case NGX_DONE:
-        return PROXYWASM_STATUS_NOT_FOUND;
+        if (ngx_http_proxywasm_has_field(ctx->request, field)) {
+            ngx_http_proxywasm_get_field(ctx->request, field, &found);
+            *value = ngx_proxywasm_slice(found);
+            return PROXYWASM_STATUS_OK;
+        }
+
+        if (field != NGX_HTTP_PROXYWASM_LAST_MODIFIED) {
+            return PROXYWASM_STATUS_NOT_FOUND;
+        }
     }
 
     for (part = &list->part; part; part = part->next) {
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            if (h[i].hash
-                && h[i].key.len == name.len
-                && ngx_strncasecmp(h[i].key.data, name.data, name.len) == 0)
-            {
+            if (ngx_http_proxywasm_named(map, &h[i], &name)) {
                 *value = ngx_proxywasm_slice(h[i].value);
                 return PROXYWASM_STATUS_OK;
             }
@@ -105,15 +113,35 @@ ngx_http_proxywasm_get_headers(void *user_data, void *stream_data, int32_t map,
 }
 
 
+/* Told with every message: nothing is looked at but what counts. */
+
 ngx_uint_t
 ngx_http_proxywasm_count_headers(ngx_http_request_t *r, int32_t map)
 {
-    ngx_http_proxywasm_pairs_t  out;
+    ngx_uint_t                   i, n;
+    ngx_list_t                  *list;
+    ngx_list_part_t             *part;
+    ngx_table_elt_t             *h;
+    ngx_http_proxywasm_field_e   field, last;
 
-    ngx_memzero(&out, sizeof(out));
-    ngx_http_proxywasm_each(r, map, &out);
+    n = 0;
+    ngx_http_proxywasm_fields(map, &field, &last);
 
-    return out.count;
+    for ( /* void */ ; field <= last; field++) {
+        n += ngx_http_proxywasm_has_field(r, field);
+    }
+
+    list = ngx_http_proxywasm_list(r, map);
+
+    for (part = list ? &list->part : NULL; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            n += ngx_http_proxywasm_shown(map, &h[i]);
+        }
+    }
+
+    return n;
 }
 
 
@@ -149,7 +177,10 @@ ngx_http_proxywasm_add_header(void *user_data, void *stream_data, int32_t map,
         return ngx_http_proxywasm_spoil(ctx, map);
     }
 
-    switch (ngx_http_proxywasm_set_special(ctx->request, map, &name, &value)) {
+    switch (ngx_http_proxywasm_set_field(ctx->request,
+                                         ngx_http_proxywasm_field(map, &name),
+                                         &value))
+    {
 
     case NGX_OK:
         return PROXYWASM_STATUS_OK;
@@ -185,7 +216,7 @@ ngx_http_proxywasm_replace_header(void *user_data, void *stream_data,
         return ngx_http_proxywasm_spoil(ctx, map);
     }
 
-    (void) ngx_http_proxywasm_delete(ctx->request, map, &name);
+    ngx_http_proxywasm_delete(ctx->request, map, &name);
 
     return ngx_http_proxywasm_add_header(user_data, stream_data, map,
                                          name_slice, value_slice);
@@ -205,7 +236,7 @@ ngx_http_proxywasm_remove_header(void *user_data, void *stream_data,
     }
 
     name = ngx_proxywasm_str(slice);
-    (void) ngx_http_proxywasm_delete(ctx->request, map, &name);
+    ngx_http_proxywasm_delete(ctx->request, map, &name);
 
     return PROXYWASM_STATUS_OK;
 }
@@ -242,18 +273,18 @@ ngx_int_t
 ngx_http_proxywasm_push_response_header(ngx_http_request_t *r,
     ngx_str_t *name, ngx_str_t *value)
 {
-    if (!ngx_http_proxywasm_valid(name, value) || name->data[0] == ':') {
-        return NGX_OK;
-    }
+    ngx_http_proxywasm_field_e  field;
 
-    if (ngx_http_proxywasm_is(name, "content-length")) {
-        return NGX_OK;
-    }
+    field = ngx_http_proxywasm_field(PROXYWASM_MAP_RESPONSE_HEADERS, name);
 
-    if (ngx_http_proxywasm_set_special(r, PROXYWASM_MAP_RESPONSE_HEADERS, name,
-                                       value)
-        == NGX_OK)
+    if (!ngx_http_proxywasm_valid(name, value)
+        || name->data[0] == ':'
+        || field == NGX_HTTP_PROXYWASM_CONTENT_LENGTH)
     {
+        return NGX_OK;
+    }
+
+    if (ngx_http_proxywasm_set_field(r, field, value) == NGX_OK) {
         return NGX_OK;
     }
 
@@ -315,73 +346,123 @@ static void
 ngx_http_proxywasm_each(ngx_http_request_t *r, int32_t map,
     ngx_http_proxywasm_pairs_t *out)
 {
-    ngx_str_t         value, *name;
-    ngx_uint_t        i;
-    ngx_list_t       *list;
-    ngx_list_part_t  *part;
-    ngx_table_elt_t  *h;
+    ngx_str_t                    name, value;
+    ngx_uint_t                   i;
+    ngx_list_t                  *list;
+    ngx_list_part_t             *part;
+    ngx_table_elt_t             *h;
+    ngx_http_proxywasm_field_e   field, last;
 
-    static ngx_str_t  request[] = {
+    static ngx_str_t  names[] = {
+        ngx_null_string,
         ngx_string(":method"),
         ngx_string(":path"),
         ngx_string(":authority"),
         ngx_string(":scheme"),
-        ngx_null_string
-    };
-
-    static ngx_str_t  response[] = {
         ngx_string(":status"),
         ngx_string("content-type"),
         ngx_string("content-length"),
-        ngx_string("last-modified"),
-        ngx_null_string
+        ngx_string("last-modified")
     };
 
-    name = map == PROXYWASM_MAP_REQUEST_HEADERS ? request
-           : map == PROXYWASM_MAP_RESPONSE_HEADERS ? response : NULL;
+    ngx_http_proxywasm_fields(map, &field, &last);
 
-    for ( /* void */ ; name && name->len; name++) {
-        if (ngx_http_proxywasm_get_special(r, map, name, &value) == NGX_OK) {
-            ngx_http_proxywasm_put(out, name, &value);
+    for ( /* void */ ; field <= last; field++) {
+        if (ngx_http_proxywasm_has_field(r, field)) {
+            ngx_http_proxywasm_get_field(r, field, &value);
+            ngx_http_proxywasm_put(out, &names[field], &value);
         }
     }
 
     list = ngx_http_proxywasm_list(r, map);
-    if (list == NULL) {
-        return;
-    }
 
-    for (part = &list->part; part; part = part->next) {
+    for (part = list ? &list->part : NULL; part; part = part->next) {
         h = part->elts;
 
         for (i = 0; i < part->nelts; i++) {
-            if (h[i].hash == 0) {
-                continue;
-            }
-
-            /* it is :authority */
-            if (map == PROXYWASM_MAP_REQUEST_HEADERS
-                && h[i].key.len == 4
-                && ngx_strncasecmp(h[i].key.data, (u_char *) "host", 4) == 0)
+            if (ngx_http_proxywasm_shown(map, &h[i])
+                && ngx_http_proxywasm_lowcase(r, map, &h[i], &name) == NGX_OK)
             {
-                continue;
+                ngx_http_proxywasm_put(out, &name, &h[i].value);
             }
-
-            if (h[i].lowcase_key == NULL) {
-                h[i].lowcase_key = ngx_pnalloc(r->pool, h[i].key.len);
-                if (h[i].lowcase_key == NULL) {
-                    continue;
-                }
-
-                ngx_strlow(h[i].lowcase_key, h[i].key.data, h[i].key.len);
-            }
-
-            value.data = h[i].lowcase_key;
-            value.len = h[i].key.len;
-
-            ngx_http_proxywasm_put(out, &value, &h[i].value);
         }
     }
+}
+
+
+/* The fields that a map begins with; none if the last is before the first. */
+
+static void
+ngx_http_proxywasm_fields(int32_t map, ngx_http_proxywasm_field_e *first,
+    ngx_http_proxywasm_field_e *last)
+{
+    switch (map) {
+
+    case PROXYWASM_MAP_REQUEST_HEADERS:
+        *first = NGX_HTTP_PROXYWASM_METHOD;
+        *last = NGX_HTTP_PROXYWASM_SCHEME;
+        break;
+
+    case PROXYWASM_MAP_RESPONSE_HEADERS:
+        *first = NGX_HTTP_PROXYWASM_STATUS;
+        *last = NGX_HTTP_PROXYWASM_LAST_MODIFIED;
+        break;
+
+    default:
+        *first = NGX_HTTP_PROXYWASM_METHOD;
+        *last = NGX_HTTP_PROXYWASM_NO_FIELD;
+    }
+}
+
+
+/* Not what has been removed, nor host, which is :authority. */
+
+static ngx_uint_t
+ngx_http_proxywasm_shown(int32_t map, ngx_table_elt_t *h)
+{
+    static ngx_str_t  host = ngx_string("host");
+
+    return h->hash
+           && (map != PROXYWASM_MAP_REQUEST_HEADERS
+               || !ngx_http_proxywasm_named(map, h, &host));
+}
+
+
+/* Copied only if it is not in lower case as it is. */
+
+static ngx_int_t
+ngx_http_proxywasm_lowcase(ngx_http_request_t *r, int32_t map,
+    ngx_table_elt_t *h, ngx_str_t *name)
+{
+    size_t   i;
+    u_char  *p;
+
+    *name = h->key;
+
+    if (map == PROXYWASM_MAP_REQUEST_HEADERS && h->lowcase_key) {
+        name->data = h->lowcase_key;
+        return NGX_OK;
+    }
+
+    for (i = 0; i < name->len; i++) {
+        if (name->data[i] != ngx_tolower(name->data[i])) {
+            break;
+        }
+    }
+
+    if (i == name->len) {
+        return NGX_OK;
+    }
+
+    p = ngx_pnalloc(r->pool, name->len);
+    if (p == NULL) {
+        return NGX_ERROR;
+    }
+
+    ngx_strlow(p, name->data, name->len);
+    name->data = p;
+
+    return NGX_OK;
 }
 
 
