@@ -138,6 +138,12 @@ bench: ## measurements
 	$(SETUP) base rust
 	@bash benches/run.sh
 
+.PHONY: bench-nginx
+bench-nginx: nginx ## what a plugin costs in NGINX, in CPU time per request
+	@echo "bench-nginx: benches/nginx.py"
+	$(SETUP) base rust rust-wasm bench
+	@guest=$$(benches/guest.sh) && benches/nginx.py build/nginx/ngx_http_proxywasm_module.so "$$guest" build/bench-nginx.json
+
 .PHONY: header
 header: ## writes include/proxywasm.h and include/proxywasm.sym anew from src/ffi
 	@echo "header: include/proxywasm.h, include/proxywasm.sym"

@@ -64,9 +64,7 @@ class Nginx:
         )
         file = directory / "nginx.conf"
         file.write_text(
-            CONFIGURATION.format(
-                module=module, guest=guest, directory=directory, port=self.port, temporary=temporary
-            )
+            CONFIGURATION.format(module=module, guest=guest, directory=directory, port=self.port, temporary=temporary)
         )
         self.log = directory / "error.log"
         self.process = subprocess.Popen([program, "-p", directory, "-c", file, "-e", self.log])
@@ -111,8 +109,12 @@ def machine() -> str:
 def report(samples: dict[str, list[float]], arguments, version: str) -> dict:
     date = datetime.date.today().isoformat()
     print(f"\n{version}, {date}, {machine()}")
-    print(f"{arguments.requests} requests over {arguments.connections} connections, {arguments.rounds} rounds by turns\n")
-    print(f"{'CPU µs per request':<28}{'median':>9}{'min':>9}{'above none':>12}{'(of min)':>10}{'target':>8}{'ngx_wasm_module':>17}")
+    print(
+        f"{arguments.requests} requests over {arguments.connections} connections, {arguments.rounds} rounds by turns\n"
+    )
+    print(
+        f"{'CPU µs per request':<28}{'median':>9}{'min':>9}{'above none':>12}{'(of min)':>10}{'target':>8}{'ngx_wasm_module':>17}"
+    )
     result = {}
     for place, (title, target, peer) in PLACES.items():
         median, least = statistics.median(samples[place]), min(samples[place])
@@ -131,9 +133,9 @@ def main() -> None:
     parser.add_argument("guest", type=pathlib.Path)
     parser.add_argument("json", type=pathlib.Path)
     parser.add_argument("--nginx", default="/usr/sbin/nginx")
-    parser.add_argument("--requests", type=int, default=40_000)
+    parser.add_argument("--requests", type=int, default=8_000)
     parser.add_argument("--connections", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=11)
+    parser.add_argument("--rounds", type=int, default=61)
     arguments = parser.parse_args()
     version = subprocess.run([arguments.nginx, "-v"], capture_output=True, text=True, check=True).stderr.strip()
     samples: dict[str, list[float]] = {place: [] for place in PLACES}
@@ -143,11 +145,12 @@ def main() -> None:
             for place in PLACES:
                 nginx.load(place, arguments.requests // 10, arguments.connections)
             for number in range(arguments.rounds):
-                print(f"bench-nginx: round {number + 1} of {arguments.rounds}", flush=True)
+                if number % 10 == 0:
+                    print(f"bench-nginx: round {number + 1} of {arguments.rounds}", flush=True)
                 places = list(PLACES)
                 for place in places if number % 2 else reversed(places):
                     # A longer task takes fewer requests for the same accuracy.
-                    share = 8 if place == "f2" else 1
+                    share = 4 if place == "f2" else 1
                     samples[place].append(nginx.load(place, arguments.requests // share, arguments.connections))
     arguments.json.write_text(json.dumps(report(samples, arguments, version), indent=2) + "\n")
 

@@ -488,7 +488,7 @@ impl StreamHandle {
             Direction::Response => "proxy_on_upstream_connection_close",
         };
         self.enter(|stream| {
-            stream.tell_all(Some(Phases::CONNECTION_CLOSE), false, name, |exports, store, id| {
+            stream.tell_all(Some(Phases::CONNECTION_CLOSE), false, name, &|exports, store, id| {
                 let callback = match direction {
                     Direction::Request => &exports.on_downstream_close,
                     Direction::Response => &exports.on_upstream_close,
@@ -515,7 +515,7 @@ impl StreamHandle {
     pub fn log(&self) -> Result<()> {
         self.enter(|stream| {
             stream.logging.set(true);
-            let result = stream.tell_all(Some(Phases::LOG), true, "proxy_on_log", |exports, store, id| {
+            let result = stream.tell_all(Some(Phases::LOG), true, "proxy_on_log", &|exports, store, id| {
                 exports.on_log.as_ref().map_or(Ok(()), |log| log.call(store, (id,)))
             });
             stream.logging.set(false);
@@ -569,7 +569,7 @@ impl Stream {
         phase: Option<Phases>,
         create: bool,
         callback: &'static str,
-        run: impl Fn(&crate::exports::Exports, &mut wasmtime::Store<crate::vm::VmState>, u32) -> wasmtime::Result<()>,
+        run: &dyn Fn(&crate::exports::Exports, &mut wasmtime::Store<crate::vm::VmState>, u32) -> wasmtime::Result<()>,
     ) -> Result<()> {
         let mut result = Ok(());
         for index in 0..self.legs.len() {
@@ -580,7 +580,7 @@ impl Stream {
                 result = result.and(self.create_context(index));
             }
             if self.is_live(index) {
-                result = result.and(self.call(index, callback, &run));
+                result = result.and(self.call(index, callback, run));
             }
         }
         result
@@ -590,14 +590,14 @@ impl Stream {
         if self.done.replace(true) {
             return Ok(());
         }
-        self.tell_all(None, false, "proxy_on_done", |exports, store, id| {
+        self.tell_all(None, false, "proxy_on_done", &|exports, store, id| {
             exports.on_done.as_ref().map_or(Ok(()), |done| done.call(store, (id,)).map(|_| ()))
         })
     }
 
     fn delete_contexts(self: &Rc<Self>) -> Result<()> {
         let result = self.finish_plugins();
-        let result = result.and(self.tell_all(None, false, "proxy_on_delete", |exports, store, id| {
+        let result = result.and(self.tell_all(None, false, "proxy_on_delete", &|exports, store, id| {
             exports.on_delete.as_ref().map_or(Ok(()), |delete| delete.call(store, (id,)))
         }));
         self.abandon();

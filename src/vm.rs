@@ -15,7 +15,7 @@ use crate::services::Services;
 use crate::token::Token;
 use crate::wasi::{ProcExit, Stdio};
 use hashbrown::HashMap;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::rc::{Rc, Weak};
 use wasmtime::{Memory, Store, Trap, TypedFunc, WasmBacktrace};
 
@@ -213,6 +213,20 @@ impl Vm {
         ticks: u64,
         run: impl FnOnce(&Exports, &mut Store<VmState>) -> wasmtime::Result<R>,
     ) -> Result<R> {
+        let mut store = self.begin(context, ticks)?;
+        match run(&self.exports, &mut store) {
+            Ok(value) => {
+                self.end(store);
+                Ok(value)
+            }
+            Err(error) => Err(self.fail(store, &error, callback)),
+        }
+    }
+
+    /// What comes before each callback. Not inlined, like what comes after it: a proxy does much between two requests, and finds
+    /// little code in the cache.
+    #[inline(never)]
+    fn begin(&self, context: Context, ticks: u64) -> Result<RefMut<'_, Store<VmState>>> {
         if self.failed.get() || self.services.is_closed() {
             return Err(Error::new(ErrorKind::GuestUnavailable, "the VM of the plugin has failed"));
         }
@@ -223,26 +237,25 @@ impl Vm {
         let state = store.data_mut();
         state.current = Some(context);
         state.limiter.refused = false;
-        let result = run(&self.exports, &mut store);
+        Ok(store)
+    }
+
+    /// What comes after a callback that has returned.
+    #[inline(never)]
+    fn end(&self, mut store: RefMut<'_, Store<VmState>>) {
         let state = store.data_mut();
         if state.stdio.is_pending() {
             state.flush_stdio();
         }
         state.effective = None;
-        match result {
-            Ok(value) => {
-                state.current = None;
-                let deferred = (!state.deferred.is_empty()).then(|| std::mem::take(&mut state.deferred));
-                drop(store);
-                if let Some(deferred) = deferred {
-                    self.run_deferred(deferred);
-                }
-                if !self.orphans.borrow().is_empty() {
-                    self.forget_orphans();
-                }
-                Ok(value)
-            }
-            Err(error) => Err(self.fail(store, &error, callback)),
+        state.current = None;
+        let deferred = (!state.deferred.is_empty()).then(|| std::mem::take(&mut state.deferred));
+        drop(store);
+        if let Some(deferred) = deferred {
+            self.run_deferred(deferred);
+        }
+        if !self.orphans.borrow().is_empty() {
+            self.forget_orphans();
         }
     }
 
@@ -260,10 +273,12 @@ impl Vm {
     }
 
     /// Ends the VM: one record in the log, then all that waits on it is told.
-    fn fail(&self, mut store: std::cell::RefMut<'_, Store<VmState>>, error: &wasmtime::Error, callback: &str) -> Error {
+    #[cold]
+    fn fail(&self, mut store: RefMut<'_, Store<VmState>>, error: &wasmtime::Error, callback: &str) -> Error {
         self.failed.set(true);
         let state = store.data_mut();
         state.flush_stdio();
+        state.effective = None;
         state.deferred.clear();
         let (kind, text) = explain(error, state.limiter.refused);
         let plugin = state.context().plugin().clone();

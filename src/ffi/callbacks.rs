@@ -71,6 +71,7 @@ pub(super) fn status(number: i32) -> HostResult {
 }
 
 /// What a host's slice holds; a slice that cannot be is the host's failure.
+#[inline]
 fn given<'a>(slice: proxywasm_slice) -> HostResult<&'a [u8]> {
     bytes(slice, "value").map_err(|_| Status::InternalFailure)
 }

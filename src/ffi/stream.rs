@@ -170,7 +170,7 @@ impl proxywasm_stream {
         boundary(|| Self::phase(stream, way, offer, out, |core| core.on_trailers(way, count)))
     }
 
-    fn simple(stream: *const Self, run: impl FnOnce(&StreamHandle) -> crate::error::Result<()>) -> Outcome {
+    fn simple(stream: *const Self, run: &dyn Fn(&StreamHandle) -> crate::error::Result<()>) -> Outcome {
         let given = handle(stream, "stream")?;
         given.owner.guard(|| Ok(run(&given.stream)?))
     }
@@ -372,7 +372,7 @@ pub extern "C" fn proxywasm_stream_on_close(stream: *const proxywasm_stream, way
     boundary(|| {
         let way = direction(way)?;
         let peer = PeerType::from_i32(peer).ok_or_else(|| Failure::invalid(format!("{peer} is no peer")))?;
-        proxywasm_stream::simple(stream, |core| core.on_close(way, peer))
+        proxywasm_stream::simple(stream, &|core| core.on_close(way, peer))
     })
 }
 
@@ -398,7 +398,7 @@ pub extern "C" fn proxywasm_stream_resume(
 /// Errors: INVALID_ARGUMENT, WRONG_THREAD, REENTRANT, POISONED, PANIC, GUEST_TRAP, GUEST_TIMEOUT, GUEST_LIMIT, GUEST_UNAVAILABLE.
 #[no_mangle]
 pub extern "C" fn proxywasm_stream_log(stream: *const proxywasm_stream) -> i32 {
-    boundary(|| proxywasm_stream::simple(stream, StreamHandle::log))
+    boundary(|| proxywasm_stream::simple(stream, &StreamHandle::log))
 }
 
 /// Nothing more will come (`proxy_on_done`). A plugin's answer does not count for streams, as in Envoy. A second call does nothing.
@@ -406,7 +406,7 @@ pub extern "C" fn proxywasm_stream_log(stream: *const proxywasm_stream) -> i32 {
 /// Errors: INVALID_ARGUMENT, WRONG_THREAD, REENTRANT, POISONED, PANIC, GUEST_TRAP, GUEST_TIMEOUT, GUEST_LIMIT.
 #[no_mangle]
 pub extern "C" fn proxywasm_stream_done(stream: *const proxywasm_stream) -> i32 {
-    boundary(|| proxywasm_stream::simple(stream, StreamHandle::done))
+    boundary(|| proxywasm_stream::simple(stream, &StreamHandle::done))
 }
 
 /// Ends and frees a stream: done, if that was not called, then `proxy_on_delete`. Its callouts go on: they belong to the root context. Inside a

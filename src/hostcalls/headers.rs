@@ -42,12 +42,27 @@ fn writable(state: &VmState, map: MapType) -> Result<&Rc<Stream>, Status> {
 
 /// A name in lower case: as the guest gave it where that will do, otherwise in `buffer`.
 fn lower<'a>(name: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
-    if !name.iter().fold(false, |upper, byte| upper | byte.is_ascii_uppercase()) {
+    if !has_upper(name) {
         return name;
     }
     buffer.clear();
     buffer.extend(name.iter().map(u8::to_ascii_lowercase));
     buffer
+}
+
+/// Whether there is a capital letter. Eight bytes at a time: this is run for each header that a guest names.
+fn has_upper(name: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    // The top bit of each byte tells, which no sum of the others reaches from a byte next to it.
+    let upper = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        let low = word & (0x7f * EACH);
+        (low + (0x80 - b'A' as u64) * EACH) & !(low + (0x7f - b'Z' as u64) * EACH) & !word & (0x80 * EACH) != 0
+    };
+    match name.last_chunk::<8>() {
+        Some(last) => name.as_chunks::<8>().0.iter().any(upper) || upper(last),
+        None => name.iter().any(u8::is_ascii_uppercase),
+    }
 }
 
 pub(super) fn get(cx: &mut Cx<'_>, map: u32, name: u32, name_len: u32, out_value: u32, out_len: u32) -> HostcallResult {
@@ -171,4 +186,22 @@ pub(super) fn set_pairs(cx: &mut Cx<'_>, map: u32, value: u32, len: u32) -> Host
         Pairs::decode(memory::read(memory, value, len)?)?.copy_to(list);
         host.set_headers(stream, map, list)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_upper;
+
+    #[test]
+    fn capital_letters_are_found_wherever_they_are() {
+        for byte in 0..=u8::MAX {
+            for len in 1..20 {
+                for at in 0..len {
+                    let mut name = vec![b'-'; len];
+                    name[at] = byte;
+                    assert_eq!(has_upper(&name), byte.is_ascii_uppercase(), "byte {byte} at {at} of {len}");
+                }
+            }
+        }
+    }
 }

@@ -233,6 +233,13 @@ fn check_u32(cx: &mut Cx<'_>, at: u32) -> HostcallResult {
     Ok(())
 }
 
+/// Whether pointer and length of a value can be written where the guest wants them.
+fn check_places(memory: &mut [u8], out_value: u32, out_len: u32) -> Result<(), Status> {
+    memory::write(memory, out_value, 4)?;
+    memory::write(memory, out_len, 4)?;
+    Ok(())
+}
+
 /// Has the guest allocate `len` bytes and fills them, then writes pointer and length where the guest wants them. Nothing is allocated
 /// for nothing. The places are checked before: a guest that cannot be told is not made to allocate.
 fn give_with(
@@ -242,17 +249,24 @@ fn give_with(
     out_len: u32,
     fill: impl FnOnce(&mut [u8], &VmState),
 ) -> HostcallResult {
+    check_places(parts(cx)?.0, out_value, out_len)?;
+    give_checked(cx, len, out_value, out_len, fill)
+}
+
+/// The same when the places have been checked. Reaching the guest's memory is what hostcalls spend their time on: once is enough.
+fn give_checked(
+    cx: &mut Cx<'_>,
+    len: usize,
+    out_value: u32,
+    out_len: u32,
+    fill: impl FnOnce(&mut [u8], &VmState),
+) -> HostcallResult {
     let size = u32::try_from(len).map_err(|_| Status::InternalFailure)?;
-    check_u32(cx, out_value)?;
-    check_u32(cx, out_len)?;
-    let mut pointer = 0;
-    if size > 0 {
-        pointer = allocate(cx, size)?;
-        let (memory, state) = parts(cx)?;
-        fill(memory::write(memory, pointer, size)?, state);
-    }
-    write_u32(cx, out_value, pointer)?;
-    write_u32(cx, out_len, size)
+    let pointer = if size > 0 { allocate(cx, size)? } else { 0 };
+    let (memory, state) = parts(cx)?;
+    fill(memory::write(memory, pointer, size)?, state);
+    memory::write_u32(memory, out_value, pointer)?;
+    Ok(memory::write_u32(memory, out_len, size)?)
 }
 
 /// Gives bytes to the guest.
@@ -282,8 +296,12 @@ fn give_value(
 ) -> HostcallResult {
     let mut value = std::mem::take(&mut cx.data_mut().value);
     value.clear();
-    let result = parts(cx).and_then(|(memory, state)| Ok(read(memory, state, &mut value)?));
-    let result = result.and_then(|()| give(cx, &value, out_value, out_len));
+    let result = parts(cx).and_then(|(memory, state)| {
+        read(memory, state, &mut value)?;
+        Ok(check_places(memory, out_value, out_len)?)
+    });
+    let result = result
+        .and_then(|()| give_checked(cx, value.len(), out_value, out_len, |memory, _| memory.copy_from_slice(&value)));
     cx.data_mut().value = value;
     result
 }

@@ -21,26 +21,6 @@ static ngx_uint_t ngx_http_proxywasm_is_array(ngx_http_request_t *r,
 #endif
 
 
-/*
- * Whether a header has a name, given in lower case.  NGINX has names of a
- * request in lower case as well; of responses not all modules set that.
- */
-
-ngx_uint_t
-ngx_http_proxywasm_named(int32_t map, ngx_table_elt_t *h, ngx_str_t *name)
-{
-    if (h->hash == 0 || h->key.len != name->len) {
-        return 0;
-    }
-
-    if (map == PROXYWASM_MAP_REQUEST_HEADERS && h->lowcase_key) {
-        return ngx_memcmp(h->lowcase_key, name->data, name->len) == 0;
-    }
-
-    return ngx_strncasecmp(h->key.data, name->data, name->len) == 0;
-}
-
-
 ngx_list_t *
 ngx_http_proxywasm_list(ngx_http_request_t *r, int32_t map)
 {

@@ -76,11 +76,21 @@ static ngx_int_t
 ngx_http_proxywasm_one(ngx_http_proxywasm_ctx_t *ctx, int32_t map,
     proxywasm_slice name, ngx_str_t *text)
 {
+    u_char           *p;
     size_t            i, n, count, first;
     proxywasm_pair   *pairs;
-    proxywasm_slice   value;
+    proxywasm_slice   lower, value;
 
-    if (ngx_http_proxywasm_get_header(NULL, ctx, map, name, &value)
+    p = ngx_http_proxywasm_scratch(name.len);
+    if (p == NULL) {
+        return NGX_DECLINED;
+    }
+
+    ngx_strlow(p, (u_char *) name.data, name.len);
+    lower.data = p;
+    lower.len = name.len;
+
+    if (ngx_http_proxywasm_get_header(NULL, ctx, map, lower, &value)
         != PROXYWASM_STATUS_OK
         || ngx_http_proxywasm_pairs(ctx, map, &pairs, &count) != NGX_OK)
     {

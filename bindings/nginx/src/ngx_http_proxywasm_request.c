@@ -106,7 +106,6 @@ ngx_http_proxywasm_cleanup(void *data)
 {
     ngx_http_proxywasm_ctx_t *ctx = data;
 
-    (void) proxywasm_stream_done(ctx->stream);
     proxywasm_stream_free(ctx->stream);
 
     if (ctx->held) {
