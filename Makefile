@@ -130,7 +130,12 @@ soak: filters example ## 100,000 requests through the example proxy: its memory 
 
 .PHONY: demo
 demo: filters example ## the example proxy with filters, shown at work
-	@cpp-example/demo.sh
+	@python3 examples/demo/demo.py example
+
+.PHONY: demo-nginx
+demo-nginx: filters nginx ## the same with the distribution's NGINX and our module
+	@echo "demo-nginx: examples/demo"
+	@python3 examples/demo/demo.py nginx
 
 .PHONY: bench
 bench: ## measurements

@@ -1,19 +1,23 @@
+#!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Shows plugins at work: an upstream that tells what it was sent, the example proxy before it, curl before that."""
+"""demo.py PROXY: shows plugins at work: an upstream that tells what it was sent, the proxy before it, curl before that.
+
+One plugin after the other; what each changed in request and response is printed. Exits 0 only if every plugin changed what
+it should."""
 
 import http.server
 import json
-import pathlib
-import re
 import subprocess
 import sys
 import threading
 
+from proxies import PROXIES, ROOT
+
 PLUGINS = [
-    ("rust-add-headers", "Rust", ""),
-    ("go-add-headers", "Go", ""),
-    ("assemblyscript-add-headers", "AssemblyScript", ""),
-    ("c-add-headers", "C", ""),
+    ("rust-add-headers", "Rust"),
+    ("go-add-headers", "Go"),
+    ("assemblyscript-add-headers", "AssemblyScript"),
+    ("c-add-headers", "C"),
 ]
 # What the proxy or the client set anew for every request: not the work of a plugin.
 NOISE = {"content-length", "date", "host", "x-request-id"}
@@ -46,29 +50,6 @@ def fetch(url):
     return status, [(n.lower(), v) for n, v in response], [tuple(pair) for pair in json.loads(body)]
 
 
-class Proxy:
-    """The example proxy with a plugin, or without."""
-
-    def __init__(self, program, upstream, plugin=None):
-        command = [program, "serve", "--listen", "127.0.0.1:0", "--upstream", upstream]
-        self.plugin = ["--plugin", plugin] if plugin else []
-        self.process = subprocess.Popen(
-            command + self.plugin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def __enter__(self):
-        for line in self.process.stdout:
-            found = re.search(r"127\.0\.0\.1:(\d+)", line)
-            if found:
-                threading.Thread(target=self.process.stderr.read, daemon=True).start()
-                return f"http://127.0.0.1:{found[1]}/demo"
-        raise SystemExit(f"the proxy did not start: {self.process.stderr.read().strip()}")
-
-    def __exit__(self, *_):
-        self.process.terminate()
-        self.process.wait(timeout=20)
-
-
 def added(before, after):
     return [pair for pair in after if pair not in before and pair[0] not in NOISE]
 
@@ -80,21 +61,22 @@ def show(direction, pairs):
         print(f"    {direction:9} unchanged")
 
 
-def main(program, filters):
+def main(proxy):
+    start = PROXIES[proxy]
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     upstream = f"127.0.0.1:{server.server_address[1]}"
-    print(f"upstream on {upstream}; a request through the proxy without a plugin")
-    with Proxy(program, upstream) as url:
-        plain_status, plain_response, plain_request = fetch(url)
+    print(f"upstream on {upstream}; a request through the proxy ({start.__doc__.rstrip('.')}) without a plugin")
+    with start(upstream, None) as address:
+        plain_status, plain_response, plain_request = fetch(f"{address}/demo")
     print(f"    {plain_status}")
     failed = []
-    for name, language, config in PLUGINS:
-        module = pathlib.Path(filters) / f"{name}.wasm"
-        print(f"{language}: {module} ({module.stat().st_size // 1024} KiB)")
-        with Proxy(program, upstream, f"{module},name={name}{config}") as url:
-            print(f"    curl {url}")
-            status, response, request = fetch(url)
+    for name, language in PLUGINS:
+        module = ROOT / "build" / "filters" / f"{name}.wasm"
+        print(f"{language}: {module.relative_to(ROOT)} ({module.stat().st_size // 1024} KiB)")
+        with start(upstream, module) as address:
+            print(f"    curl {address}/demo")
+            status, response, request = fetch(f"{address}/demo")
         request, response = added(plain_request, request), added(plain_response, response)
         show("request", request)
         show("response", response)
