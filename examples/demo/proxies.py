@@ -85,7 +85,9 @@ def nginx(upstream: str, plugin: pathlib.Path | None) -> Iterator[str]:
             )
         )
         if plugin:
-            print(f"    nginx.conf: wasm {{ module {plugin.stem} …/{plugin.name}; }}  location / {{ {location.strip()} … }}")
+            print(
+                f"    nginx.conf: wasm {{ module {plugin.stem} …/{plugin.name}; }}  location / {{ {location.strip()} … }}"
+            )
         log = directory / "error.log"
         process = subprocess.Popen(["/usr/sbin/nginx", "-p", directory, "-c", file, "-e", log])
         try:
