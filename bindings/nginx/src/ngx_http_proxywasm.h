@@ -19,6 +19,11 @@
 typedef struct {
     ngx_proxywasm_place_t    place;
     ngx_flag_t               in_access;
+    /* behind other modules */
+    ngx_flag_t               late_rewrite;
+    ngx_flag_t               late_access;
+    /* of a response that plugins collect; num is 0: what their limits say */
+    ngx_bufs_t               response_buffers;
     ngx_proxywasm_socket_conf_t  socket;
 } ngx_http_proxywasm_loc_conf_t;
 
@@ -79,6 +84,8 @@ typedef struct {
     unsigned                     no_status:1;
     /* what a plugin has written; it changes nothing here */
     ngx_str_t                    scheme;
+    /* the server's name and port, for plugins of ngx_wasm_module */
+    ngx_str_t                    server;
     unsigned                     has_body:1;
     /* the headers wait for the body */
     unsigned                     wants_body:1;
@@ -93,10 +100,14 @@ typedef struct {
     unsigned                     response_shown:1;
     unsigned                     response_passed:1;
     unsigned                     response_end_shown:1;
+    /* plugins were told that more follows, and it does not */
+    unsigned                     response_end_hidden:1;
     unsigned                     response_waiting:1;
     unsigned                     dropping:1;
     /* bytes of body that go on, before they are compressed */
     off_t                        response_size;
+    /* bytes of body that plugins have been shown and hold back */
+    off_t                        response_held;
     /* this end of the connection to the upstream */
     ngx_http_proxywasm_inet_t    upstream_local;
     socklen_t                    upstream_local_len;

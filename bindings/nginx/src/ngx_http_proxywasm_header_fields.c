@@ -9,6 +9,8 @@
 #include "ngx_http_proxywasm_headers.h"
 
 
+static void ngx_http_proxywasm_get_server(ngx_http_request_t *r,
+    ngx_str_t *value);
 static ngx_int_t ngx_http_proxywasm_set_path(ngx_http_request_t *r,
     ngx_str_t *value);
 static ngx_int_t ngx_http_proxywasm_set_method(ngx_http_request_t *r,
@@ -28,7 +30,7 @@ ngx_http_proxywasm_field(int32_t map, ngx_str_t *name)
 
         case 4:
             if (ngx_http_proxywasm_is(name, "host")) {
-                return NGX_HTTP_PROXYWASM_AUTHORITY;
+                return NGX_HTTP_PROXYWASM_HOST;
             }
 
             break;
@@ -111,6 +113,7 @@ ngx_http_proxywasm_has_field(ngx_http_request_t *r,
         return !ctx->no_path;
 
     case NGX_HTTP_PROXYWASM_AUTHORITY:
+    case NGX_HTTP_PROXYWASM_HOST:
         return !ctx->no_authority;
 
     case NGX_HTTP_PROXYWASM_SCHEME:
@@ -159,6 +162,15 @@ ngx_http_proxywasm_get_field(ngx_http_request_t *r,
         break;
 
     case NGX_HTTP_PROXYWASM_AUTHORITY:
+
+        if (ngx_proxywasm_compat()) {
+            ngx_http_proxywasm_get_server(r, value);
+            break;
+        }
+
+        /* fall through */
+
+    case NGX_HTTP_PROXYWASM_HOST:
         *value = r->headers_in.host ? r->headers_in.host->value
                                     : r->headers_in.server;
         break;
@@ -208,6 +220,48 @@ ngx_http_proxywasm_get_field(ngx_http_request_t *r,
 }
 
 
+/* What ngx_wasm_module takes for :authority; host is what the client sent. */
+
+static void
+ngx_http_proxywasm_get_server(ngx_http_request_t *r, ngx_str_t *value)
+{
+    u_char                    *p;
+    in_port_t                  port;
+    ngx_str_t                 *name;
+    ngx_http_core_srv_conf_t  *cscf;
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+
+    if (ctx->server.data == NULL) {
+        cscf = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
+        name = cscf->server_name.len ? &cscf->server_name
+                                     : &((ngx_cycle_t *) ngx_cycle)->hostname;
+
+        p = ngx_pnalloc(r->pool, name->len + sizeof(":65535") - 1);
+
+        if (p == NULL
+            || ngx_connection_local_sockaddr(r->connection, NULL, 0) != NGX_OK)
+        {
+            ngx_str_null(value);
+            return;
+        }
+
+        ctx->server.data = p;
+        p = ngx_cpymem(p, name->data, name->len);
+        port = ngx_inet_get_port(r->connection->local_sockaddr);
+
+        if (port) {
+            p = ngx_sprintf(p, ":%d", (int) port);
+        }
+
+        ctx->server.len = p - ctx->server.data;
+    }
+
+    *value = ctx->server;
+}
+
+
 void
 ngx_http_proxywasm_clear_field(ngx_http_request_t *r,
     ngx_http_proxywasm_field_e field)
@@ -227,6 +281,7 @@ ngx_http_proxywasm_clear_field(ngx_http_request_t *r,
         break;
 
     case NGX_HTTP_PROXYWASM_AUTHORITY:
+    case NGX_HTTP_PROXYWASM_HOST:
         ctx->no_authority = 1;
         break;
 
@@ -324,6 +379,7 @@ ngx_http_proxywasm_set_field(ngx_http_request_t *r,
         return ngx_http_proxywasm_set_path(r, &value);
 
     case NGX_HTTP_PROXYWASM_AUTHORITY:
+    case NGX_HTTP_PROXYWASM_HOST:
         ctx->no_authority = 0;
         return ngx_http_proxywasm_set_authority(r, &value);
 

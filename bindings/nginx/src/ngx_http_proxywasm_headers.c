@@ -9,6 +9,10 @@
 #include "ngx_http_proxywasm_headers.h"
 
 
+/* ngx_wasm_module shows no more of a map */
+#define NGX_HTTP_PROXYWASM_COMPAT_HEADERS  100
+
+
 typedef struct {
     proxywasm_pair  *pairs;
     size_t           capacity;
@@ -108,6 +112,10 @@ ngx_http_proxywasm_get_headers(void *user_data, void *stream_data, int32_t map,
 
     ngx_http_proxywasm_each(ctx->request, map, &out);
     *count = out.count;
+
+    if (capacity && ngx_proxywasm_compat()) {
+        *count = ngx_min(out.count, NGX_HTTP_PROXYWASM_COMPAT_HEADERS);
+    }
 
     return PROXYWASM_STATUS_OK;
 }
@@ -415,7 +423,7 @@ ngx_http_proxywasm_fields(int32_t map, ngx_http_proxywasm_field_e *first,
 }
 
 
-/* Not what has been removed, nor host, which is :authority. */
+/* Not what has been removed; nor host, where it is :authority. */
 
 static ngx_uint_t
 ngx_http_proxywasm_shown(int32_t map, ngx_table_elt_t *h)
@@ -424,7 +432,8 @@ ngx_http_proxywasm_shown(int32_t map, ngx_table_elt_t *h)
 
     return h->hash
            && (map != PROXYWASM_MAP_REQUEST_HEADERS
-               || !ngx_http_proxywasm_named(map, h, &host));
+               || !ngx_http_proxywasm_named(map, h, &host)
+               || ngx_proxywasm_compat());
 }
 
 

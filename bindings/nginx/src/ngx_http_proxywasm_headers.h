@@ -29,6 +29,9 @@ typedef enum {
     NGX_HTTP_PROXYWASM_AUTHORITY,
     NGX_HTTP_PROXYWASM_SCHEME,
 
+    /* :authority by another name */
+    NGX_HTTP_PROXYWASM_HOST,
+
     /* of the response, likewise */
     NGX_HTTP_PROXYWASM_STATUS,
     NGX_HTTP_PROXYWASM_CONTENT_TYPE,

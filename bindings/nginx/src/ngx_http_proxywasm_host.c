@@ -100,10 +100,13 @@ ngx_http_proxywasm_on_local_response(void *user_data, void *stream_data,
     local->body.len = body.len;
 
     if (body.len) {
-        local->body.data = ngx_pstrdup(pool, &body);
+        /* and a byte for what ngx_wasm_module puts behind it */
+        local->body.data = ngx_pnalloc(pool, body.len + 1);
         if (local->body.data == NULL) {
             return PROXYWASM_STATUS_INTERNAL_FAILURE;
         }
+
+        ngx_memcpy(local->body.data, body.data, body.len);
     }
 
     ctx->local = local;

@@ -13,8 +13,15 @@ static ngx_int_t ngx_http_proxywasm_postconfiguration(ngx_conf_t *cf);
 static void *ngx_http_proxywasm_create_loc_conf(ngx_conf_t *cf);
 static char *ngx_http_proxywasm_merge_loc_conf(ngx_conf_t *cf, void *parent,
     void *child);
+static char *ngx_http_proxywasm_no_call(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
+static ngx_int_t ngx_http_proxywasm_add_handler(ngx_conf_t *cf,
+    ngx_uint_t phase, ngx_http_handler_pt handler, ngx_uint_t last);
 static ngx_int_t ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_proxywasm_late_rewrite_handler(
+    ngx_http_request_t *r);
 static ngx_int_t ngx_http_proxywasm_access_handler(ngx_http_request_t *r);
+static ngx_int_t ngx_http_proxywasm_precontent_handler(ngx_http_request_t *r);
 
 
 #define ngx_http_proxywasm_callout(name, args, set, field)                    \
@@ -40,6 +47,34 @@ static ngx_command_t  ngx_http_proxywasm_commands[] = {
       ngx_conf_set_flag_slot,
       NGX_HTTP_LOC_CONF_OFFSET,
       offsetof(ngx_http_proxywasm_loc_conf_t, in_access),
+      NULL },
+
+    { ngx_string("wasm_postpone_rewrite"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_proxywasm_loc_conf_t, late_rewrite),
+      NULL },
+
+    { ngx_string("wasm_postpone_access"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_proxywasm_loc_conf_t, late_access),
+      NULL },
+
+    { ngx_string("wasm_response_body_buffers"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE2,
+      ngx_conf_set_bufs_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_proxywasm_loc_conf_t, response_buffers),
+      NULL },
+
+    { ngx_string("wasm_call"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_ANY,
+      ngx_http_proxywasm_no_call,
+      0,
+      0,
       NULL },
 
     ngx_http_proxywasm_callout("resolver_add", NGX_CONF_TAKE2,
@@ -140,31 +175,26 @@ ngx_http_proxywasm_preconfiguration(ngx_conf_t *cf)
 static ngx_int_t
 ngx_http_proxywasm_postconfiguration(ngx_conf_t *cf)
 {
-    ngx_http_handler_pt        *h;
-    ngx_http_core_main_conf_t  *cmcf;
-
-    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_REWRITE_PHASE].handlers);
-    if (h == NULL) {
+    if (ngx_http_proxywasm_add_handler(cf, NGX_HTTP_REWRITE_PHASE,
+                                       ngx_http_proxywasm_rewrite_handler, 0)
+        != NGX_OK
+        || ngx_http_proxywasm_add_handler(cf, NGX_HTTP_REWRITE_PHASE,
+                                     ngx_http_proxywasm_late_rewrite_handler,
+                                          1)
+           != NGX_OK
+        || ngx_http_proxywasm_add_handler(cf, NGX_HTTP_ACCESS_PHASE,
+                                          ngx_http_proxywasm_access_handler, 0)
+           != NGX_OK
+        || ngx_http_proxywasm_add_handler(cf, NGX_HTTP_PRECONTENT_PHASE,
+                                       ngx_http_proxywasm_precontent_handler,
+                                          0)
+           != NGX_OK
+        || ngx_http_proxywasm_add_handler(cf, NGX_HTTP_LOG_PHASE,
+                                          ngx_http_proxywasm_log_handler, 0)
+           != NGX_OK)
+    {
         return NGX_ERROR;
     }
-
-    *h = ngx_http_proxywasm_rewrite_handler;
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_ACCESS_PHASE].handlers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    *h = ngx_http_proxywasm_access_handler;
-
-    h = ngx_array_push(&cmcf->phases[NGX_HTTP_LOG_PHASE].handlers);
-    if (h == NULL) {
-        return NGX_ERROR;
-    }
-
-    *h = ngx_http_proxywasm_log_handler;
 
     ngx_http_proxywasm_next_header = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_proxywasm_header_filter;
@@ -174,6 +204,40 @@ ngx_http_proxywasm_postconfiguration(ngx_conf_t *cf)
 
     ngx_http_proxywasm_next_request_body = ngx_http_top_request_body_filter;
     ngx_http_top_request_body_filter = ngx_http_proxywasm_request_body_filter;
+
+    return NGX_OK;
+}
+
+
+/*
+ * NGINX goes through the handlers of a phase backwards.  So what stands at the
+ * end runs before those of modules that were loaded earlier, NGINX's own among
+ * them; and what stands at the beginning runs behind all, whenever they come.
+ */
+
+static ngx_int_t
+ngx_http_proxywasm_add_handler(ngx_conf_t *cf, ngx_uint_t phase,
+    ngx_http_handler_pt handler, ngx_uint_t last)
+{
+    ngx_array_t                *handlers;
+    ngx_http_handler_pt        *h;
+    ngx_http_core_main_conf_t  *cmcf;
+
+    cmcf = ngx_http_conf_get_module_main_conf(cf, ngx_http_core_module);
+    handlers = &cmcf->phases[phase].handlers;
+
+    h = ngx_array_push(handlers);
+    if (h == NULL) {
+        return NGX_ERROR;
+    }
+
+    if (last) {
+        h = handlers->elts;
+        ngx_memmove(h + 1, h,
+                    (handlers->nelts - 1) * sizeof(ngx_http_handler_pt));
+    }
+
+    *h = handler;
 
     return NGX_OK;
 }
@@ -190,6 +254,8 @@ ngx_http_proxywasm_create_loc_conf(ngx_conf_t *cf)
     }
 
     conf->in_access = NGX_CONF_UNSET;
+    conf->late_rewrite = NGX_CONF_UNSET;
+    conf->late_access = NGX_CONF_UNSET;
     ngx_proxywasm_create_socket_conf(&conf->socket);
 
     return conf;
@@ -203,10 +269,32 @@ ngx_http_proxywasm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_http_proxywasm_loc_conf_t *conf = child;
 
     ngx_conf_merge_value(conf->in_access, prev->in_access, 0);
+    ngx_conf_merge_value(conf->late_rewrite, prev->late_rewrite, 0);
+    ngx_conf_merge_value(conf->late_access, prev->late_access, 0);
+    ngx_conf_merge_bufs_value(conf->response_buffers, prev->response_buffers,
+                              0, 0);
     ngx_proxywasm_merge_socket_conf(&prev->socket, &conf->socket);
 
-    return ngx_proxywasm_merge_plugins(cf, &prev->place, &conf->place)
-           == NGX_OK ? NGX_CONF_OK : NGX_CONF_ERROR;
+    if (ngx_proxywasm_merge_plugins(cf, &prev->place, &conf->place) != NGX_OK)
+    {
+        return NGX_CONF_ERROR;
+    }
+
+    if (conf->place.chain && conf->response_buffers.num) {
+        ngx_proxywasm_want_body_buffer(conf->place.chain,
+                                       conf->response_buffers.num
+                                       * conf->response_buffers.size);
+    }
+
+    return NGX_CONF_OK;
+}
+
+
+static char *
+ngx_http_proxywasm_no_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    return "is not supported, since modules are Proxy-Wasm plugins here: "
+           "give them to \"proxy_wasm\", which calls them in all phases";
 }
 
 
@@ -217,7 +305,26 @@ ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r)
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
 
-    if (lcf->place.chain == NULL || lcf->in_access) {
+    if (lcf->place.chain == NULL || lcf->in_access || lcf->late_rewrite) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_proxywasm_request_handler(r);
+}
+
+
+static ngx_int_t
+ngx_http_proxywasm_late_rewrite_handler(ngx_http_request_t *r)
+{
+    ngx_http_proxywasm_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
+
+    /* after a "rewrite" it is up to the location that comes now */
+
+    if (lcf->place.chain == NULL || lcf->in_access || !lcf->late_rewrite
+        || r->uri_changed)
+    {
         return NGX_DECLINED;
     }
 
@@ -227,6 +334,27 @@ ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r)
 
 static ngx_int_t
 ngx_http_proxywasm_access_handler(ngx_http_request_t *r)
+{
+    ngx_http_proxywasm_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
+
+    if (lcf->place.chain == NULL || !lcf->in_access || lcf->late_access) {
+        return NGX_DECLINED;
+    }
+
+    return ngx_http_proxywasm_request_handler(r);
+}
+
+
+/*
+ * Behind the access phase, not at its end: with "satisfy any", whoever is
+ * satisfied first ends that phase, and plugins would be passed by.  This goes
+ * for those that are not postponed too, behind modules that were loaded later.
+ */
+
+static ngx_int_t
+ngx_http_proxywasm_precontent_handler(ngx_http_request_t *r)
 {
     ngx_http_proxywasm_loc_conf_t  *lcf;
 

@@ -300,7 +300,7 @@ ngx_http_proxywasm_show_headers(ngx_http_request_t *r,
     result = proxywasm_stream_on_request_headers(ctx->stream,
                  ngx_http_proxywasm_count_headers(r,
                                                 PROXYWASM_MAP_REQUEST_HEADERS),
-                 !ctx->has_body, &outcome);
+                 !ctx->has_body && !ngx_proxywasm_compat(), &outcome);
 
     if (result != PROXYWASM_RESULT_OK) {
         ngx_log_debug1(NGX_LOG_DEBUG_HTTP, r->connection->log, 0,

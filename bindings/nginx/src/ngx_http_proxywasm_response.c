@@ -11,6 +11,7 @@
 
 static ngx_int_t ngx_http_proxywasm_apply_response(
     ngx_http_proxywasm_ctx_t *ctx, proxywasm_outcome *outcome);
+static ngx_uint_t ngx_http_proxywasm_too_much(ngx_http_proxywasm_ctx_t *ctx);
 static ngx_int_t ngx_http_proxywasm_pass_header(ngx_http_proxywasm_ctx_t *ctx);
 static ngx_int_t ngx_http_proxywasm_pass_response(
     ngx_http_proxywasm_ctx_t *ctx, proxywasm_outcome *outcome, ngx_chain_t *in,
@@ -38,7 +39,7 @@ ngx_int_t
 ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
 {
     ngx_int_t                  rc;
-    ngx_uint_t                 end;
+    ngx_uint_t                 end, compat;
     proxywasm_outcome          outcome;
     ngx_http_proxywasm_ctx_t  *ctx;
 
@@ -59,9 +60,16 @@ ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
         return ngx_http_proxywasm_next_header(r);
     }
 
+    /*
+     * Plugins of ngx_wasm_module are told that more follows, and then of the end
+     * of an empty body, but not of the end of what can have none.
+     */
+
+    compat = ngx_proxywasm_compat();
+
     end = r->header_only
           || r->method == NGX_HTTP_HEAD
-          || r->headers_out.content_length_n == 0
+          || (r->headers_out.content_length_n == 0 && !compat)
           || r->headers_out.status == NGX_HTTP_NO_CONTENT
           || r->headers_out.status == NGX_HTTP_NOT_MODIFIED;
 
@@ -78,9 +86,10 @@ ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
     (void) proxywasm_stream_on_response_headers(ctx->stream,
                ngx_http_proxywasm_count_headers(r,
                                                PROXYWASM_MAP_RESPONSE_HEADERS),
-               end, &outcome);
+               end && !compat, &outcome);
 
     ctx->response_end_shown = end;
+    ctx->response_end_hidden = end && compat;
 
     rc = ngx_http_proxywasm_apply_response(ctx, &outcome);
 
@@ -98,6 +107,7 @@ static ngx_int_t
 ngx_http_proxywasm_apply_response(ngx_http_proxywasm_ctx_t *ctx,
     proxywasm_outcome *outcome)
 {
+    ngx_int_t            rc;
     ngx_http_request_t  *r;
 
     r = ctx->request;
@@ -113,13 +123,29 @@ ngx_http_proxywasm_apply_response(ngx_http_proxywasm_ctx_t *ctx,
 
     case PROXYWASM_ACTION_CONTINUE:
         r->buffered &= ~NGX_HTTP_PROXYWASM_BUFFERED;
+        ctx->response_held = 0;
         break;
 
     default:
         r->buffered |= NGX_HTTP_PROXYWASM_BUFFERED;
+        ctx->response_held -= ngx_min(ctx->response_held,
+                                      (off_t) outcome->body_len);
+
+        if (outcome->action == PROXYWASM_ACTION_PAUSE_AND_BUFFER
+            && ngx_http_proxywasm_too_much(ctx))
+        {
+            rc = ngx_http_proxywasm_replace(ctx,
+                                            NGX_HTTP_INTERNAL_SERVER_ERROR);
+            ngx_str_set(&ctx->details, "response_payload_too_large");
+            return rc;
+        }
     }
 
     if (outcome->ready & PROXYWASM_READY_HEADERS) {
+
+        if (ctx->response_end_hidden) {
+            outcome->ready |= PROXYWASM_READY_END_OF_STREAM;
+        }
 
         if (!ngx_http_proxywasm_can_send(ctx, PROXYWASM_MAP_RESPONSE_HEADERS))
         {
@@ -130,6 +156,32 @@ ngx_http_proxywasm_apply_response(ngx_http_proxywasm_ctx_t *ctx,
     }
 
     return NGX_OK;
+}
+
+
+/* Whether plugins collect more than the location lets them. */
+
+static ngx_uint_t
+ngx_http_proxywasm_too_much(ngx_http_proxywasm_ctx_t *ctx)
+{
+    ngx_bufs_t                     *bufs;
+    ngx_http_proxywasm_loc_conf_t  *lcf;
+
+    lcf = ngx_http_get_module_loc_conf(ctx->request,
+                                       ngx_http_proxywasm_module);
+    bufs = &lcf->response_buffers;
+
+    if (bufs->num == 0
+        || ctx->response_held <= (off_t) (bufs->num * bufs->size))
+    {
+        return 0;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, ctx->request->connection->log, 0,
+                  "[wasm] plugins hold back more of the response than "
+                  "\"wasm_response_body_buffers\" lets them");
+
+    return 1;
 }
 
 
@@ -182,6 +234,10 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
             (void) proxywasm_stream_on_response_body(ctx->stream, chunks, n,
                                                      last, &outcome);
             ctx->response_end_shown = last;
+
+            while (n) {
+                ctx->response_held += chunks[--n].len;
+            }
 
             rc = ngx_http_proxywasm_apply_response(ctx, &outcome);
 
@@ -290,6 +346,11 @@ ngx_http_proxywasm_resume_response(ngx_http_proxywasm_ctx_t *ctx)
     r = ctx->request;
     passed = ctx->response_passed;
     ctx->resume_response = 0;
+
+    if (ctx->dropping) {
+        /* another one was sent in its place */
+        return;
+    }
 
     if (ctx->local && !passed) {
         rc = ngx_http_proxywasm_replace(ctx, NGX_HTTP_SERVICE_UNAVAILABLE);
@@ -437,6 +498,11 @@ ngx_http_proxywasm_set_local(ngx_http_proxywasm_ctx_t *ctx,
         && ngx_http_proxywasm_to_grpc(r, local) != NGX_OK)
     {
         return NGX_ERROR;
+    }
+
+    if (ngx_proxywasm_compat() && local->body.len) {
+        /* ngx_wasm_module ends the body with a line; there is room for it */
+        local->body.data[local->body.len++] = LF;
     }
 
     ngx_http_clean_header(r);

@@ -69,6 +69,8 @@ typedef struct {
 
     /* without requests, in the first worker alone */
     ngx_uint_t               service;
+    /* what some location wants max_body_buffer to be at least */
+    size_t                   body_buffer;
 
     proxywasm_plugin        *plugin;
     ngx_uint_t               policy;
@@ -208,6 +210,14 @@ typedef struct {
 
 extern ngx_module_t  ngx_proxywasm_module;
 
+/* ngx_proxywasm_runtime_conf.c */
+
+ngx_uint_t ngx_proxywasm_backtraces(ngx_cycle_t *cycle);
+int32_t ngx_proxywasm_set_runtime(ngx_cycle_t *cycle,
+    proxywasm_engine_config *config);
+
+extern ngx_module_t  ngx_proxywasm_runtime_module;
+
 /* ngx_proxywasm_plugin.c */
 
 ngx_proxywasm_code_t *ngx_proxywasm_find_code(ngx_proxywasm_conf_t *conf,
@@ -222,6 +232,7 @@ char *ngx_proxywasm_set_plugin_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_int_t ngx_proxywasm_merge_plugins(ngx_conf_t *cf,
     ngx_proxywasm_place_t *prev, ngx_proxywasm_place_t *conf);
+void ngx_proxywasm_want_body_buffer(ngx_proxywasm_chain_t *chain, size_t size);
 ngx_int_t ngx_proxywasm_read_file(ngx_pool_t *pool, ngx_log_t *log,
     ngx_str_t *path, ngx_str_t *bytes);
 char *ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf);

@@ -16,6 +16,14 @@
 #define NGX_PROXYWASM_LOG_NAME   128
 
 
+/* What the runtime says between why a plugin failed and its backtrace. */
+#define NGX_PROXYWASM_BACKTRACE  "\nerror while executing at wasm backtrace:"
+
+
+static const u_char *ngx_proxywasm_cut_backtrace(const u_char *p,
+    const u_char *end);
+
+
 /* NGINX has one level for debug and trace */
 static const ngx_uint_t  ngx_proxywasm_levels[] = {
     NGX_LOG_DEBUG, NGX_LOG_DEBUG, NGX_LOG_INFO, NGX_LOG_WARN, NGX_LOG_ERR,
@@ -57,6 +65,11 @@ ngx_proxywasm_log(void *user_data, void *stream_data,
 
     p = record->message.data;
     end = p + record->message.len;
+
+    if (level == NGX_LOG_CRIT && !ngx_proxywasm_backtraces(user_data)) {
+        end = ngx_proxywasm_cut_backtrace(p, end);
+    }
+
     last = piece + sizeof(piece);
 
     do {
@@ -92,6 +105,23 @@ ngx_proxywasm_log(void *user_data, void *stream_data,
                            (size_t) (dst - piece), piece);
 
     } while (p != end);
+}
+
+
+static const u_char *
+ngx_proxywasm_cut_backtrace(const u_char *p, const u_char *end)
+{
+    size_t  len;
+
+    len = sizeof(NGX_PROXYWASM_BACKTRACE) - 1;
+
+    for ( /* void */ ; (size_t) (end - p) >= len; p++) {
+        if (ngx_memcmp(p, NGX_PROXYWASM_BACKTRACE, len) == 0) {
+            return p;
+        }
+    }
+
+    return end;
 }
 
 

@@ -9,11 +9,18 @@
 #include "ngx_proxywasm.h"
 
 
-static int32_t ngx_proxywasm_create_engine(ngx_proxywasm_conf_t *conf);
+/* max_body_buffer where nothing says otherwise: the library's default */
+#define NGX_PROXYWASM_BODY_BUFFER  (1024 * 1024)
+
+
+static int32_t ngx_proxywasm_create_engine(ngx_cycle_t *cycle,
+    ngx_proxywasm_conf_t *conf);
 static ngx_int_t ngx_proxywasm_compile(ngx_cycle_t *cycle,
     ngx_proxywasm_conf_t *conf, ngx_proxywasm_code_t *code);
 static ngx_int_t ngx_proxywasm_configure(ngx_cycle_t *cycle,
     ngx_proxywasm_conf_t *conf, ngx_proxywasm_plugin_t *plugin);
+static int32_t ngx_proxywasm_set_limits(proxywasm_plugin_config *config,
+    ngx_proxywasm_plugin_t *plugin, ngx_proxywasm_options_t *options);
 static int32_t ngx_proxywasm_set_options(proxywasm_plugin_config *config,
     ngx_proxywasm_options_t *options);
 static void ngx_proxywasm_conf_error(ngx_cycle_t *cycle, const char *what,
@@ -189,6 +196,25 @@ ngx_proxywasm_merge_plugins(ngx_conf_t *cf, ngx_proxywasm_place_t *prev,
 }
 
 
+/*
+ * The library's limit is that of a plugin; a location whose own is lower sees to
+ * it itself.
+ */
+
+void
+ngx_proxywasm_want_body_buffer(ngx_proxywasm_chain_t *chain, size_t size)
+{
+    ngx_uint_t                i;
+    ngx_proxywasm_plugin_t  **plugins;
+
+    plugins = chain->plugins.elts;
+
+    for (i = 0; i < chain->plugins.nelts; i++) {
+        plugins[i]->body_buffer = ngx_max(plugins[i]->body_buffer, size);
+    }
+}
+
+
 /* Compiles what the configuration names, and tries each plugin. */
 
 char *
@@ -213,7 +239,7 @@ ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf)
         return NGX_CONF_OK;
     }
 
-    if (ngx_proxywasm_create_engine(conf) != PROXYWASM_RESULT_OK) {
+    if (ngx_proxywasm_create_engine(cycle, conf) != PROXYWASM_RESULT_OK) {
         ngx_proxywasm_conf_error(cycle, "engine", NULL, NULL, 0);
         return NGX_CONF_ERROR;
     }
@@ -239,7 +265,7 @@ ngx_proxywasm_load(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf)
 
 
 static int32_t
-ngx_proxywasm_create_engine(ngx_proxywasm_conf_t *conf)
+ngx_proxywasm_create_engine(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf)
 {
     int32_t                   rc;
     proxywasm_engine_config  *config;
@@ -251,6 +277,10 @@ ngx_proxywasm_create_engine(ngx_proxywasm_conf_t *conf)
 
     rc = proxywasm_engine_config_set_log(config, PROXYWASM_LOG_LEVEL_INFO,
                                          ngx_proxywasm_diagnostic, NULL);
+
+    if (rc == PROXYWASM_RESULT_OK) {
+        rc = ngx_proxywasm_set_runtime(cycle, config);
+    }
 
     if (rc == PROXYWASM_RESULT_OK) {
         rc = proxywasm_engine_new(config, &conf->engine);
@@ -381,6 +411,10 @@ ngx_proxywasm_configure(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf,
                                      ? options->vm_config : code->config));
     }
 
+    if (rc == PROXYWASM_RESULT_OK) {
+        rc = ngx_proxywasm_set_limits(config, plugin, options);
+    }
+
     if (rc == PROXYWASM_RESULT_OK && options) {
         rc = ngx_proxywasm_set_options(config, options);
     }
@@ -392,7 +426,7 @@ ngx_proxywasm_configure(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf,
     if (rc == PROXYWASM_RESULT_OK) {
         ngx_proxywasm_init_host(&host);
         ngx_proxywasm_trial_fill_host(&host);
-        rc = proxywasm_plugin_validate(plugin->plugin, &host, NULL);
+        rc = proxywasm_plugin_validate(plugin->plugin, &host, cycle);
     }
 
     if (rc != PROXYWASM_RESULT_OK) {
@@ -407,30 +441,46 @@ ngx_proxywasm_configure(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf,
 
 
 static int32_t
-ngx_proxywasm_set_options(proxywasm_plugin_config *config,
-    ngx_proxywasm_options_t *options)
+ngx_proxywasm_set_limits(proxywasm_plugin_config *config,
+    ngx_proxywasm_plugin_t *plugin, ngx_proxywasm_options_t *options)
 {
-    int32_t            rc;
-    ngx_str_t         *capability;
-    ngx_uint_t         i;
-    ngx_keyval_t      *variable;
-    proxywasm_limits   limits;
+    proxywasm_limits  limits;
 
     ngx_memzero(&limits, sizeof(proxywasm_limits));
 
     limits.struct_size = sizeof(proxywasm_limits);
-    limits.deadline_ns = (uint64_t) options->deadline * 1000000;
-    limits.start_deadline_ns = (uint64_t) options->start_deadline * 1000000;
-    limits.max_memory = options->max_memory;
-    limits.max_body_buffer = options->max_body_buffer;
-    limits.max_callouts = options->max_callouts;
 
-    rc = proxywasm_plugin_config_set_limits(config, &limits);
-
-    if (rc == PROXYWASM_RESULT_OK) {
-        rc = proxywasm_plugin_config_set_root_id(config,
-                                       ngx_proxywasm_slice(options->root_id));
+    if (options) {
+        limits.deadline_ns = (uint64_t) options->deadline * 1000000;
+        limits.start_deadline_ns = (uint64_t) options->start_deadline
+                                   * 1000000;
+        limits.max_memory = options->max_memory;
+        limits.max_body_buffer = options->max_body_buffer;
+        limits.max_callouts = options->max_callouts;
     }
+
+    if (plugin->body_buffer > (limits.max_body_buffer
+                               ? limits.max_body_buffer
+                               : NGX_PROXYWASM_BODY_BUFFER))
+    {
+        limits.max_body_buffer = plugin->body_buffer;
+    }
+
+    return proxywasm_plugin_config_set_limits(config, &limits);
+}
+
+
+static int32_t
+ngx_proxywasm_set_options(proxywasm_plugin_config *config,
+    ngx_proxywasm_options_t *options)
+{
+    int32_t        rc;
+    ngx_str_t     *capability;
+    ngx_uint_t     i;
+    ngx_keyval_t  *variable;
+
+    rc = proxywasm_plugin_config_set_root_id(config,
+                                       ngx_proxywasm_slice(options->root_id));
 
     if (rc == PROXYWASM_RESULT_OK) {
         rc = proxywasm_plugin_config_set_vm_id(config,
