@@ -78,7 +78,15 @@ class Nginx:
 
     def check(self, **places: str) -> str:
         """What `nginx -t` says of a configuration that it refuses."""
-        file = self._write(free_port(), free_port(), **places)
+        return self._refusal(self._write(free_port(), free_port(), **places))
+
+    def check_text(self, text: str) -> str:
+        """The same for a whole configuration."""
+        file = self._directory / "nginx.conf"
+        file.write_text(text)
+        return self._refusal(file)
+
+    def _refusal(self, file: Path) -> str:
         done = subprocess.run(
             [PROGRAM, "-t", "-p", self._directory, "-c", file, "-e", "stderr"],
             check=False,

@@ -90,7 +90,8 @@ static ngx_command_t  ngx_http_proxywasm_commands[] = {
                                ngx_conf_set_msec_slot, socket.read_timeout),
 
     ngx_http_proxywasm_callout("wasm_socket_buffer_size", NGX_CONF_TAKE1,
-                               ngx_conf_set_size_slot, socket.buffer_size),
+                               ngx_proxywasm_set_buffer_size,
+                               socket.buffer_size),
 
     ngx_http_proxywasm_callout("wasm_socket_large_buffers", NGX_CONF_TAKE2,
                                ngx_conf_set_bufs_slot, socket.large_buffers),

@@ -259,6 +259,8 @@ char *ngx_proxywasm_set_resolver(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 char *ngx_proxywasm_add_host(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
 char *ngx_proxywasm_no_lua(ngx_conf_t *cf, ngx_command_t *cmd, void *conf);
+char *ngx_proxywasm_set_buffer_size(ngx_conf_t *cf, ngx_command_t *cmd,
+    void *conf);
 
 /* ngx_proxywasm_shm.c */
 

@@ -194,8 +194,30 @@ ngx_proxywasm_no_lua(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 
     value = cf->args->elts;
 
-    return ngx_strcasecmp(value[1].data, (u_char *) "off") == 0
-           ? NGX_CONF_OK : "requires Lua: use \"resolver\"";
+    if (ngx_strcasecmp(value[1].data, (u_char *) "off") == 0) {
+        return NGX_CONF_OK;
+    }
+
+    return ngx_strcasecmp(value[1].data, (u_char *) "on") == 0
+           ? "requires Lua: use \"resolver\"" : "must be \"off\"";
+}
+
+
+/* Nothing could be read into no buffer. */
+
+char *
+ngx_proxywasm_set_buffer_size(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
+{
+    char  *p = conf;
+
+    char    *rv;
+    size_t  *size;
+
+    size = (size_t *) (p + cmd->offset);
+
+    rv = ngx_conf_set_size_slot(cf, cmd, conf);
+
+    return rv == NGX_CONF_OK && *size == 0 ? "must not be 0" : rv;
 }
 
 

@@ -111,7 +111,7 @@ static ngx_command_t  ngx_proxywasm_commands[] = {
                           ngx_conf_set_msec_slot, socket.read_timeout),
 
     ngx_proxywasm_callout("socket_buffer_size", NGX_CONF_TAKE1,
-                          ngx_conf_set_size_slot, socket.buffer_size),
+                          ngx_proxywasm_set_buffer_size, socket.buffer_size),
 
     ngx_proxywasm_callout("socket_large_buffers", NGX_CONF_TAKE2,
                           ngx_conf_set_bufs_slot, socket.large_buffers),
