@@ -11,6 +11,7 @@ from hosts.nginx import MODULE, PROGRAM, NginxServer, free_port
 from kit.client import Proxy
 from kit.setup import GUESTS, Setup
 from kit.upstream import Upstream
+from master import open_to_workers
 
 # Places for what a test has to add. The probe reports which callback ran and what its steps gave, by the log.
 CONFIGURATION = """
@@ -111,9 +112,7 @@ def upstream():
 
 @pytest.fixture
 def nginx(tmp_path, upstream):
-    # Workers are somebody else when the master is root.
-    for directory in (tmp_path, *tmp_path.parents[:2]):
-        directory.chmod(0o755)
+    open_to_workers(tmp_path)
     starter = Nginx(tmp_path, upstream)
     yield starter
     starter.close()

@@ -109,9 +109,8 @@ class Master:
 def open_to_workers(directory: Path) -> None:
     """Workers are somebody else when the master is root."""
     for path in (directory, *directory.parents):
-        if path.stat().st_mode & 0o5 == 0o5:
-            break
-        path.chmod(0o755)
+        if path.stat().st_mode & 0o5 != 0o5:
+            path.chmod(0o755)
 
 
 def title(pid: int) -> str:

@@ -5,6 +5,7 @@ import json
 import socket
 
 import pytest
+from kit.client import new_case_id
 
 LOCATION = "location / { proxy_wasm probe; return 200 ok; }"
 COMPAT = "compat ngx_wasm_module;"
@@ -145,9 +146,10 @@ def test_map_that_is_written_back(start):
     """A plugin that sets what it has read changes nothing."""
     proxy = start(http="proxy_set_header host $http_host;")
     pairs = proxy.get(probe={"request_headers": [["map", "request_headers"]]}).reports.result("request_headers")
-    again = [pair for pair in pairs if pair[0] != "x-case"] + [["x-case", "again"]]
+    case = new_case_id()
+    again = [pair for pair in pairs if pair[0] != "x-case"] + [["x-case", case]]
     assert proxy.get(probe={"request_headers": [["set_map", "request_headers", again]]}).status == 200
-    (seen,) = proxy.upstream.wait("again")
+    (seen,) = proxy.upstream.wait(case)
     assert seen.get("host") == f"127.0.0.1:{proxy.port}"
 
 
