@@ -29,14 +29,14 @@ typedef enum {
     NGX_HTTP_PROXYWASM_AUTHORITY,
     NGX_HTTP_PROXYWASM_SCHEME,
 
-    /* :authority by another name */
-    NGX_HTTP_PROXYWASM_HOST,
-
     /* of the response, likewise */
     NGX_HTTP_PROXYWASM_STATUS,
     NGX_HTTP_PROXYWASM_CONTENT_TYPE,
     NGX_HTTP_PROXYWASM_CONTENT_LENGTH,
     NGX_HTTP_PROXYWASM_LAST_MODIFIED,
+
+    /* :authority by another name */
+    NGX_HTTP_PROXYWASM_HOST,
 
     /* a pseudo header of another name */
     NGX_HTTP_PROXYWASM_UNKNOWN
