@@ -118,10 +118,16 @@ nginx: build ## the NGINX module for the distribution's NGINX, build/nginx
 	@bindings/nginx/build.sh
 
 .PHONY: test-nginx
-test-nginx: nginx guests ## what only the NGINX module has
+test-nginx: nginx guests filters ## what only the NGINX module has
 	@echo "test-nginx: tests/nginx"
 	$(SETUP) conformance
 	@build/tools/venv/bin/python -m pytest -n 4 -q tests/nginx
+
+.PHONY: soak-nginx
+soak-nginx: nginx guests filters ## NGINX under load while it is reloaded and workers are killed, and bodies of 1 GiB
+	@echo "soak-nginx: tests/nginx/soak.py"
+	$(SETUP) conformance soak
+	@PYTHONPATH=tests/e2e build/tools/venv/bin/python tests/nginx/soak.py
 
 .PHONY: soak
 soak: filters example ## 100,000 requests through the example proxy: its memory must stay as it is

@@ -17,6 +17,8 @@
 #   conformance Python packages of tests/e2e, stock Envoy among them, in build/tools/venv
 #   nginx       the distribution's NGINX and what modules for it are built with
 #   bench       a client that sends a fixed number of requests
+#   nginx-build libraries that all of NGINX is built with, from its sources
+#   soak        wrk, a client that sends as much as it can
 #   test        valgrind, sanitizers, GoogleTest, binutils
 #   lint        clang-format, shellcheck
 #   all         every group above
@@ -148,6 +150,16 @@ group_bench() {
     want nghttp2-client h2load
 }
 
+group_nginx_build() {
+    want libpcre2-dev /usr/include/pcre2.h
+    want libssl-dev /usr/include/openssl/ssl.h
+    want zlib1g-dev /usr/include/zlib.h
+}
+
+group_soak() {
+    want wrk wrk
+}
+
 group_test() {
     want valgrind valgrind
     want clang-14 clang-14
@@ -204,7 +216,7 @@ install_venv() {
 
 [ $# -gt 0 ] || die "usage: tools/setup.sh GROUP... (groups: see the head of this file)"
 if [ "$*" = all ]; then
-    set -- base rust rust-wasm go node clang-wasm example python conformance nginx bench test lint
+    set -- base rust rust-wasm go node clang-wasm example python conformance nginx nginx-build soak bench test lint
 fi
 
 collect() {
@@ -212,7 +224,7 @@ collect() {
     packages=() rustup_targets=() need_go=no need_venv=no
     for group in "$@"; do
         case $group in
-        base | rust | rust-wasm | go | node | clang-wasm | example | python | conformance | nginx | bench | test | lint) "group_${group//-/_}" ;;
+        base | rust | rust-wasm | go | node | clang-wasm | example | python | conformance | nginx | nginx-build | soak | bench | test | lint) "group_${group//-/_}" ;;
         *) die "no such group: $group" ;;
         esac
     done

@@ -3,10 +3,16 @@
 #
 # Builds the module against Debian's nginx-dev into build/nginx: `make nginx`. Configures once for each version of NGINX and each
 # change of `config`; after that only what has changed is compiled.
+#
+#   NGINX_SOURCES       configured sources, as in nginx-dev
+#   NGINX_OUT           where to build
+#   NGINX_SANITIZE      flags such as -fsanitize=address, for the module
+#   PROXYWASM_INCLUDE, PROXYWASM_LIB, PROXYWASM_RPATH
+#                       where proxywasm.h and libproxywasm.so are, and where the library will be
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 sources=${NGINX_SOURCES:-/usr/share/nginx/src}
-out=$root/build/nginx
+out=${NGINX_OUT:-$root/build/nginx}
 tree=$out/tree
 
 # One build at a time: they share a tree.
@@ -16,6 +22,7 @@ flock 9
 
 # What the configuration of the tree depends on.
 stamp=$(cat "$sources/conf_flags" "$root/bindings/nginx/config" "${BASH_SOURCE[0]}" && nginx -v 2>&1)
+stamp+=" ${NGINX_SANITIZE:-} ${PROXYWASM_INCLUDE:-} ${PROXYWASM_LIB:-} ${PROXYWASM_RPATH:-}"
 if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then
     echo "nginx: configuring"
     rm -rf "$tree"
@@ -29,6 +36,7 @@ if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then
         . ./conf_flags
         # Debian builds its stream module apart, with these.
         ./configure "${NGX_CONF_FLAGS[@]}" --with-stream=dynamic --with-stream_ssl_module --with-stream_realip_module \
+            ${NGINX_SANITIZE:+"--with-cc-opt=$NGINX_SANITIZE" "--with-ld-opt=$NGINX_SANITIZE"} \
             --add-dynamic-module="$root/bindings/nginx"
     ) >"$out/configure.log" 2>&1 || {
         tail -n 20 "$out/configure.log"

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
-from hosts.nginx import MODULE, PROGRAM, NginxServer, free_port
+from hosts.nginx import PROGRAM, NginxServer, free_port, load_modules
 from kit.client import Proxy
 from kit.setup import GUESTS, Setup
 from kit.upstream import Upstream
@@ -15,7 +16,7 @@ from master import open_to_workers
 
 # Places for what a test has to add. The probe reports which callback ran and what its steps gave, by the log.
 CONFIGURATION = """
-load_module {module};
+{modules}
 daemon off;
 worker_processes 1;
 pid {directory}/nginx.pid;
@@ -58,7 +59,7 @@ class Nginx:
         text = {"main": "", "wasm": "", "http": "", "server": "", "listen": "", **places}
         file = self._directory / f"nginx-{port}.conf"
         fixed = {
-            "module": MODULE,
+            "modules": load_modules(),
             "guests": GUESTS,
             "directory": self._directory,
             "port": port,
@@ -111,8 +112,17 @@ def upstream():
 
 
 @pytest.fixture
+def tmp_path():
+    """Pytest's own is open to nobody else, and workers are somebody else when the master is root."""
+    with tempfile.TemporaryDirectory(prefix="proxywasm-nginx-") as name:
+        directory = Path(name, "test")
+        directory.mkdir()
+        open_to_workers(directory)
+        yield directory
+
+
+@pytest.fixture
 def nginx(tmp_path, upstream):
-    open_to_workers(tmp_path)
     starter = Nginx(tmp_path, upstream)
     yield starter
     starter.close()

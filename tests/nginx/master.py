@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from hosts.nginx import MODULE, PROGRAM, free_port
+from hosts.nginx import PROGRAM, free_port, load_modules
 
 # Before what a test has to add.
 CONFIGURATION = """
@@ -33,11 +33,13 @@ class Master:
         self.directory = directory
         self.port = free_port()
         self.pid = 0
-        self._load = "" if plain else f"load_module {MODULE};"
+        self._plain = plain
 
     def write(self, *, wasm: str = "", http: str = "", workers: int = 2, log_level: str = "info") -> None:
-        text = CONFIGURATION.format(load=self._load, directory=self.directory, workers=workers, log_level=log_level)
-        if self._load:
+        text = CONFIGURATION.format(
+            load="" if self._plain else load_modules(), directory=self.directory, workers=workers, log_level=log_level
+        )
+        if not self._plain:
             text += f"wasm {{\n{wasm}\n}}\n"
         text += f"http {{\n{TEMPORARY.format(directory=self.directory)}\n{http}\n}}\n"
         (self.directory / "nginx.conf").write_text(text)

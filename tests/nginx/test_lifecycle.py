@@ -14,7 +14,7 @@ import pytest
 from hosts.nginx import free_port
 from kit.setup import FILTERS, GUESTS
 from load import loaded
-from master import Master, alive, children, open_to_workers
+from master import Master, alive, children
 
 PATHS = ["/return", "/file", "/proxied"]
 
@@ -75,7 +75,6 @@ class Site(Master):
 
 @pytest.fixture
 def site(tmp_path):
-    open_to_workers(tmp_path)
     site = Site(tmp_path)
     yield site
     site.stop()

@@ -15,7 +15,7 @@ import time
 
 import pytest
 from kit.setup import GUESTS
-from master import Master, open_to_workers
+from master import Master
 
 GUEST = GUESTS / "probe.wasm"
 
@@ -77,7 +77,6 @@ class Server(Master):
 
 @pytest.fixture
 def server(tmp_path):
-    open_to_workers(tmp_path)
     server = Server(tmp_path)
     yield server
     server.stop()

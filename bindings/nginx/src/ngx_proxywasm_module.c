@@ -11,6 +11,10 @@
 
 #include "ngx_proxywasm.h"
 
+#if (__GLIBC__)
+#include <malloc.h>
+#endif
+
 
 static void *ngx_proxywasm_create_conf(ngx_cycle_t *cycle);
 static char *ngx_proxywasm_init_conf(ngx_cycle_t *cycle, void *conf);
@@ -28,6 +32,7 @@ static ngx_int_t ngx_proxywasm_init_module(ngx_cycle_t *cycle);
 static ngx_int_t ngx_proxywasm_init_process(ngx_cycle_t *cycle);
 static void ngx_proxywasm_exit_process(ngx_cycle_t *cycle);
 static void ngx_proxywasm_cleanup(void *data);
+static void ngx_proxywasm_trim(void);
 
 
 static ngx_conf_enum_t  ngx_proxywasm_policies[] = {
@@ -567,6 +572,7 @@ ngx_proxywasm_init_module(ngx_cycle_t *cycle)
     }
 
     ngx_proxywasm_trial_end(cycle);
+    ngx_proxywasm_trim();
 
     return ngx_proxywasm_bell_hang(cycle);
 }
@@ -619,4 +625,22 @@ ngx_proxywasm_cleanup(void *data)
     }
 
     proxywasm_engine_free(conf->engine);
+
+    if (conf->engine) {
+        ngx_proxywasm_trim();
+    }
+}
+
+
+/*
+ * Compiling leaves much free memory behind, which the C library keeps, and
+ * which workers would have from the master.
+ */
+
+static void
+ngx_proxywasm_trim(void)
+{
+#if (__GLIBC__)
+    (void) malloc_trim(0);
+#endif
 }

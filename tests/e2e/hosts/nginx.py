@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -16,12 +17,14 @@ from kit.setup import ROOT, Plugin, Setup
 from .base import Host, Server
 from .example import parse_prometheus
 
-PROGRAM = Path("/usr/sbin/nginx")
-MODULE = ROOT / "build" / "nginx" / "ngx_http_proxywasm_module.so"
+# The distribution's own, unless another one is asked for; NGINX_MODULES is where our modules are, and empty if all are built in.
+PROGRAM = Path(os.environ.get("NGINX_PROGRAM", "/usr/sbin/nginx"))
+MODULES = os.environ.get("NGINX_MODULES", str(ROOT / "build" / "nginx"))
 # In this order: the second needs NGINX's own, and what the first has for both.
+HTTP_MODULE = Path(MODULES, "ngx_http_proxywasm_module.so")
 STREAM_MODULES = (
     Path("/usr/lib/nginx/modules/ngx_stream_module.so"),
-    MODULE.with_name("ngx_stream_proxywasm_module.so"),
+    Path(MODULES, "ngx_stream_proxywasm_module.so"),
 )
 LINE = re.compile(
     r'[\d/]+ [\d:]+ \[(\w+)\] (\d+)#\d+: (\*\d+ )?\[wasm\] (\[trace\] )?(\[more\] )?\["([^"]*)" (#\d+)\] ?(.*)',
@@ -80,6 +83,11 @@ class NginxServer(Server):
         except OSError:
             return False
         return True
+
+
+def load_modules(*, stream: bool = False) -> str:
+    modules = (HTTP_MODULE, *(STREAM_MODULES if stream else ())) if MODULES else ()
+    return " ".join(f"load_module {module};" for module in modules)
 
 
 def quote(text: str) -> str:
@@ -145,15 +153,14 @@ def configuration(
         f"    upstream {name} {{ server 127.0.0.1:{port} max_fails=0; keepalive 8; }}"
         for name, port in (("upstream", upstream_port), *setup.clusters)
     )
-    modules, server, stream = [MODULE], "", ""
+    server, stream = "", ""
     target = setup.upstream_port or upstream_port
     if setup.kind == "tcp":
-        modules += STREAM_MODULES
         stream = stream_block(port, target, chain)
     else:
         server = http_server(port, http2_port, chain, setup.upstream_timeout_ms)
     return f"""
-{" ".join(f"load_module {module};" for module in modules)}
+{load_modules(stream=setup.kind == "tcp")}
 daemon off;
 worker_processes {setup.workers};
 pid {directory}/nginx.pid;
@@ -235,7 +242,7 @@ class Nginx(Host):
         return subprocess.run([PROGRAM, "-v"], capture_output=True, text=True, check=True).stderr.split("/")[-1].strip()
 
     def missing(self) -> str | None:
-        return None if MODULE.exists() else "make nginx"
+        return None if not MODULES or HTTP_MODULE.exists() else "make nginx"
 
     def launch(self, setup: Setup, directory: Path, upstream_port: int) -> NginxServer:
         server = NginxServer(setup, directory)
