@@ -27,7 +27,10 @@ def test_sendfile(nginx, tmp_path, plugin):
     connection.request("GET", "/file")
     body = connection.getresponse().read()
     connection.close()
-    sent = [re.search(r" sendfile: (\d+) of ", line) for line in proxy.server.book.lines]
+    # The log comes in by itself; this is the last of it.
+    lines = proxy.server.book.lines
+    proxy.server.wait_until(lambda: any("close http connection" in line for line in list(lines)))
+    sent = [re.search(r" sendfile: (\d+) of ", line) for line in list(lines)]
     total = sum(int(found[1]) for found in sent if found)
     if plugin == "headers":
         assert (body, total) == (b"a" * SIZE, SIZE)
