@@ -361,7 +361,9 @@ ngx_http_proxywasm_precontent_handler(ngx_http_request_t *r)
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
 
-    if (lcf->place.chain == NULL || !lcf->in_access) {
+    /* subrequests have no access phase, and none behind it */
+
+    if (lcf->place.chain == NULL || !lcf->in_access || r != r->main) {
         return NGX_DECLINED;
     }
 
