@@ -61,8 +61,8 @@ ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
     }
 
     /*
-     * Plugins of ngx_wasm_module are told that more follows, and then of the end
-     * of an empty body, but not of the end of what can have none.
+     * Plugins of ngx_wasm_module are told that more follows, and then of the
+     * end of an empty body, but not of the end of what can have none.
      */
 
     compat = ngx_proxywasm_compat();

@@ -197,8 +197,8 @@ ngx_proxywasm_merge_plugins(ngx_conf_t *cf, ngx_proxywasm_place_t *prev,
 
 
 /*
- * The library's limit is that of a plugin; a location whose own is lower sees to
- * it itself.
+ * The library's limit is that of a plugin; a location whose own is lower sees
+ * to it itself.
  */
 
 void
