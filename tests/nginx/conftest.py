@@ -126,3 +126,6 @@ def nginx(tmp_path, upstream):
     starter = Nginx(tmp_path, upstream)
     yield starter
     starter.close()
+
+
+from http_site import site  # noqa: F401

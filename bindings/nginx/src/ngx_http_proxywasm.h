@@ -24,6 +24,8 @@ typedef struct {
     ngx_flag_t               late_access;
     /* of a response that plugins collect; num is 0: what their limits say */
     ngx_bufs_t               response_buffers;
+    ngx_flag_t               subrequests;
+    ngx_msec_t               pause_timeout;
     ngx_proxywasm_socket_conf_t  socket;
 } ngx_http_proxywasm_loc_conf_t;
 
@@ -55,8 +57,13 @@ typedef struct {
     ngx_proxywasm_chain_t       *chain;
     proxywasm_stream            *stream;
 
-    /* does what callbacks have noted, when the library has returned */
+    /*
+     * does what callbacks have noted, when the library has returned; the timer
+     * of pauses
+     */
     ngx_event_t                  event;
+    /* by direction: nothing but a plugin lets it go on */
+    unsigned                     paused[2];
     ngx_http_proxywasm_local_t  *local;
     /* why a local response was sent, for response.code_details */
     ngx_str_t                    details;
@@ -92,7 +99,11 @@ typedef struct {
     unsigned                     body_reading:1;
     unsigned                     body_read:1;
     unsigned                     body_ended:1;
+    /* it has been answered without all plugins */
+    unsigned                     request_over:1;
     off_t                        body_size;
+    /* NGINX's, while all of the body waits for a plugin */
+    ngx_http_event_handler_pt    read_handler;
     ngx_chain_t                 *request_free;
     ngx_chain_t                 *request_busy;
 
@@ -113,16 +124,36 @@ typedef struct {
     socklen_t                    upstream_local_len;
     ngx_chain_t                 *response_free;
     ngx_chain_t                 *response_busy;
+
+    /* a subrequest: its own path; how it ends, and what it was made for */
+    ngx_str_t                    path;
+    ngx_http_post_subrequest_t   done;
+    ngx_http_post_subrequest_t  *after;
 } ngx_http_proxywasm_ctx_t;
 
 
 extern ngx_module_t  ngx_http_proxywasm_module;
 
-/* ngx_http_proxywasm_request.c */
+/* ngx_http_proxywasm_ctx.c */
 
 ngx_http_proxywasm_ctx_t *ngx_http_proxywasm_get_ctx(ngx_http_request_t *r);
-ngx_int_t ngx_http_proxywasm_request_handler(ngx_http_request_t *r);
+ngx_http_proxywasm_ctx_t *ngx_http_proxywasm_create_ctx(ngx_http_request_t *r,
+    ngx_proxywasm_chain_t *chain);
+void ngx_http_proxywasm_pause(ngx_http_proxywasm_ctx_t *ctx, ngx_uint_t way,
+    ngx_uint_t paused);
+void ngx_http_proxywasm_leave_request(ngx_http_proxywasm_ctx_t *ctx);
+void ngx_http_proxywasm_end(ngx_http_proxywasm_ctx_t *ctx, ngx_int_t rc);
 ngx_int_t ngx_http_proxywasm_log_handler(ngx_http_request_t *r);
+void ngx_http_proxywasm_finish(ngx_http_proxywasm_ctx_t *ctx);
+
+/* ngx_http_proxywasm_subrequest.c */
+
+ngx_int_t ngx_http_proxywasm_begin_subrequest(ngx_http_proxywasm_ctx_t *ctx);
+
+/* ngx_http_proxywasm_request.c */
+
+ngx_int_t ngx_http_proxywasm_request_handler(ngx_http_request_t *r);
+void ngx_http_proxywasm_resume_request(ngx_http_proxywasm_ctx_t *ctx);
 ngx_int_t ngx_http_proxywasm_request_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
 
@@ -136,6 +167,8 @@ ngx_int_t ngx_http_proxywasm_body_filter(ngx_http_request_t *r,
 ngx_int_t ngx_http_proxywasm_send_local(ngx_http_request_t *r,
     ngx_http_proxywasm_ctx_t *ctx);
 void ngx_http_proxywasm_resume_response(ngx_http_proxywasm_ctx_t *ctx);
+void ngx_http_proxywasm_refuse_response(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_uint_t status);
 
 extern ngx_http_output_header_filter_pt  ngx_http_proxywasm_next_header;
 extern ngx_http_output_body_filter_pt    ngx_http_proxywasm_next_body;

@@ -46,9 +46,9 @@ ngx_http_proxywasm_to_chain(ngx_http_request_t *r, ngx_chain_t **free,
     b->temporary = b->last != b->pos;
     b->memory = 0;
     b->flush = 0;
-    b->sync = !b->temporary && !last;
-    b->last_buf = last;
-    b->last_in_chain = 0;
+    b->last_buf = last && r == r->main;
+    b->last_in_chain = last;
+    b->sync = !b->temporary && !b->last_buf;
 
     cl->next = NULL;
 

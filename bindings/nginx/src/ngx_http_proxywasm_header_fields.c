@@ -102,7 +102,7 @@ ngx_http_proxywasm_has_field(ngx_http_request_t *r,
 {
     ngx_http_proxywasm_ctx_t  *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+    ctx = ngx_http_proxywasm_get_ctx(r);
 
     switch (field) {
 
@@ -158,7 +158,8 @@ ngx_http_proxywasm_get_field(ngx_http_request_t *r,
         break;
 
     case NGX_HTTP_PROXYWASM_PATH:
-        *value = r->unparsed_uri;
+        ctx = ngx_http_proxywasm_get_ctx(r);
+        *value = ctx->path.len ? ctx->path : r->unparsed_uri;
         break;
 
     case NGX_HTTP_PROXYWASM_AUTHORITY:
@@ -176,7 +177,7 @@ ngx_http_proxywasm_get_field(ngx_http_request_t *r,
         break;
 
     case NGX_HTTP_PROXYWASM_SCHEME:
-        ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+        ctx = ngx_http_proxywasm_get_ctx(r);
 
         if (ctx->scheme.len) {
             *value = ctx->scheme;
@@ -268,7 +269,7 @@ ngx_http_proxywasm_clear_field(ngx_http_request_t *r,
 {
     ngx_http_proxywasm_ctx_t  *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+    ctx = ngx_http_proxywasm_get_ctx(r);
 
     switch (field) {
 
@@ -323,7 +324,7 @@ ngx_http_proxywasm_set_field(ngx_http_request_t *r,
     ngx_str_t                  value;
     ngx_http_proxywasm_ctx_t  *ctx;
 
-    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
+    ctx = ngx_http_proxywasm_get_ctx(r);
 
     switch (field) {
 
@@ -401,8 +402,9 @@ ngx_http_proxywasm_set_field(ngx_http_request_t *r,
 static ngx_int_t
 ngx_http_proxywasm_set_path(ngx_http_request_t *r, ngx_str_t *value)
 {
-    ngx_str_t   uri, args;
-    ngx_uint_t  flags;
+    ngx_str_t                  uri, args;
+    ngx_uint_t                 flags;
+    ngx_http_proxywasm_ctx_t  *ctx;
 
     /* a blank would end it in the request line */
 
@@ -423,8 +425,15 @@ ngx_http_proxywasm_set_path(ngx_http_request_t *r, ngx_str_t *value)
 
     r->uri = uri;
     r->args = args;
-    r->unparsed_uri = *value;
-    r->valid_unparsed_uri = 1;
+
+    if (r == r->main) {
+        r->unparsed_uri = *value;
+        r->valid_unparsed_uri = 1;
+
+    } else {
+        ctx = ngx_http_proxywasm_get_ctx(r);
+        ctx->path = *value;
+    }
 
     ngx_http_set_exten(r);
 

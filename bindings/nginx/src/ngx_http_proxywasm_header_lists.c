@@ -190,6 +190,54 @@ ngx_http_proxywasm_clear(ngx_http_request_t *r, int32_t map)
 }
 
 
+/*
+ * A subrequest begins with the headers of its request, not with a copy: what
+ * is changed in one would change the other.
+ */
+
+ngx_int_t
+ngx_http_proxywasm_own_headers(ngx_http_request_t *r)
+{
+    ngx_uint_t        i;
+    ngx_list_t        shared;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h, *own;
+
+    shared = r->headers_in.headers;
+
+    if (ngx_list_init(&r->headers_in.headers, r->pool, 20,
+                      sizeof(ngx_table_elt_t))
+        != NGX_OK)
+    {
+        return NGX_ERROR;
+    }
+
+    for (part = &shared.part; part; part = part->next) {
+        h = part->elts;
+
+        for (i = 0; i < part->nelts; i++) {
+            own = ngx_list_push(&r->headers_in.headers);
+            if (own == NULL) {
+                return NGX_ERROR;
+            }
+
+            *own = h[i];
+        }
+    }
+
+#if (nginx_version < 1023000)
+    ngx_memzero(&r->headers_in.cookies, sizeof(ngx_array_t));
+#if (NGX_HTTP_X_FORWARDED_FOR)
+    ngx_memzero(&r->headers_in.x_forwarded_for, sizeof(ngx_array_t));
+#endif
+#endif
+
+    ngx_http_proxywasm_relink(r, PROXYWASM_MAP_REQUEST_HEADERS);
+
+    return NGX_OK;
+}
+
+
 /* ---- NGINX's own pointers into lists ---- */
 
 static ngx_int_t

@@ -58,6 +58,7 @@ void ngx_http_proxywasm_clear_field(ngx_http_request_t *r,
 
 /* ngx_http_proxywasm_header_lists.c */
 
+ngx_int_t ngx_http_proxywasm_own_headers(ngx_http_request_t *r);
 ngx_list_t *ngx_http_proxywasm_list(ngx_http_request_t *r, int32_t map);
 ngx_int_t ngx_http_proxywasm_push(ngx_http_request_t *r, int32_t map,
     ngx_str_t *name, ngx_str_t *value);

@@ -17,6 +17,8 @@ static char *ngx_http_proxywasm_no_call(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 static ngx_int_t ngx_http_proxywasm_add_handler(ngx_conf_t *cf,
     ngx_uint_t phase, ngx_http_handler_pt handler, ngx_uint_t last);
+static ngx_uint_t ngx_http_proxywasm_in_rewrite(ngx_http_request_t *r,
+    ngx_http_proxywasm_loc_conf_t *lcf);
 static ngx_int_t ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_proxywasm_late_rewrite_handler(
     ngx_http_request_t *r);
@@ -75,6 +77,20 @@ static ngx_command_t  ngx_http_proxywasm_commands[] = {
       ngx_http_proxywasm_no_call,
       0,
       0,
+      NULL },
+
+    { ngx_string("proxy_wasm_subrequests"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
+      ngx_conf_set_flag_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_proxywasm_loc_conf_t, subrequests),
+      NULL },
+
+    { ngx_string("proxy_wasm_pause_timeout"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_msec_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_proxywasm_loc_conf_t, pause_timeout),
       NULL },
 
     ngx_http_proxywasm_callout("resolver_add", NGX_CONF_TAKE2,
@@ -257,6 +273,8 @@ ngx_http_proxywasm_create_loc_conf(ngx_conf_t *cf)
     conf->in_access = NGX_CONF_UNSET;
     conf->late_rewrite = NGX_CONF_UNSET;
     conf->late_access = NGX_CONF_UNSET;
+    conf->subrequests = NGX_CONF_UNSET;
+    conf->pause_timeout = NGX_CONF_UNSET_MSEC;
     ngx_proxywasm_create_socket_conf(&conf->socket);
 
     return conf;
@@ -274,6 +292,8 @@ ngx_http_proxywasm_merge_loc_conf(ngx_conf_t *cf, void *parent, void *child)
     ngx_conf_merge_value(conf->late_access, prev->late_access, 0);
     ngx_conf_merge_bufs_value(conf->response_buffers, prev->response_buffers,
                               0, 0);
+    ngx_conf_merge_value(conf->subrequests, prev->subrequests, 1);
+    ngx_conf_merge_msec_value(conf->pause_timeout, prev->pause_timeout, 60000);
     ngx_proxywasm_merge_socket_conf(&prev->socket, &conf->socket);
 
     if (ngx_proxywasm_merge_plugins(cf, &prev->place, &conf->place) != NGX_OK)
@@ -299,6 +319,17 @@ ngx_http_proxywasm_no_call(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
+/* Subrequests have no access phase. */
+
+static ngx_uint_t
+ngx_http_proxywasm_in_rewrite(ngx_http_request_t *r,
+    ngx_http_proxywasm_loc_conf_t *lcf)
+{
+    return lcf->place.chain
+           && (r == r->main ? !lcf->in_access : lcf->subrequests);
+}
+
+
 static ngx_int_t
 ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r)
 {
@@ -306,7 +337,7 @@ ngx_http_proxywasm_rewrite_handler(ngx_http_request_t *r)
 
     lcf = ngx_http_get_module_loc_conf(r, ngx_http_proxywasm_module);
 
-    if (lcf->place.chain == NULL || lcf->in_access || lcf->late_rewrite) {
+    if (!ngx_http_proxywasm_in_rewrite(r, lcf) || lcf->late_rewrite) {
         return NGX_DECLINED;
     }
 
@@ -323,7 +354,8 @@ ngx_http_proxywasm_late_rewrite_handler(ngx_http_request_t *r)
 
     /* after a "rewrite" it is up to the location that comes now */
 
-    if (lcf->place.chain == NULL || lcf->in_access || !lcf->late_rewrite
+    if (!ngx_http_proxywasm_in_rewrite(r, lcf)
+        || !lcf->late_rewrite
         || r->uri_changed)
     {
         return NGX_DECLINED;

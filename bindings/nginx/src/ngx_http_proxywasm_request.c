@@ -10,10 +10,6 @@
 #include "ngx_http_proxywasm.h"
 
 
-static ngx_http_proxywasm_ctx_t *ngx_http_proxywasm_create_ctx(
-    ngx_http_request_t *r, ngx_proxywasm_chain_t *chain);
-static void ngx_http_proxywasm_cleanup(void *data);
-static void ngx_http_proxywasm_on_event(ngx_event_t *ev);
 static void ngx_http_proxywasm_reroute(ngx_http_request_t *r,
     ngx_http_proxywasm_ctx_t *ctx);
 static ngx_int_t ngx_http_proxywasm_show_headers(ngx_http_request_t *r,
@@ -27,173 +23,9 @@ static ngx_int_t ngx_http_proxywasm_show_body(ngx_http_proxywasm_ctx_t *ctx,
     ngx_chain_t *in);
 static ngx_int_t ngx_http_proxywasm_pass_body(ngx_http_proxywasm_ctx_t *ctx,
     proxywasm_outcome *outcome, ngx_chain_t *in, ngx_chain_t *end);
-static void ngx_http_proxywasm_resume_request(ngx_http_proxywasm_ctx_t *ctx);
-static void ngx_http_proxywasm_end(ngx_http_proxywasm_ctx_t *ctx,
-    ngx_int_t rc);
 
 
 ngx_http_request_body_filter_pt  ngx_http_proxywasm_next_request_body;
-
-
-/* ---- context ---- */
-
-ngx_http_proxywasm_ctx_t *
-ngx_http_proxywasm_get_ctx(ngx_http_request_t *r)
-{
-    ngx_pool_cleanup_t        *cln;
-    ngx_http_proxywasm_ctx_t  *ctx;
-
-    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
-
-    if (ctx == NULL && (r->internal || r->filter_finalize)) {
-
-        /* an internal redirect, or an error page, forgets the contexts */
-
-        for (cln = r->pool->cleanup; cln; cln = cln->next) {
-            if (cln->handler == ngx_http_proxywasm_cleanup) {
-                ctx = cln->data;
-                ngx_http_set_ctx(r, ctx, ngx_http_proxywasm_module);
-                break;
-            }
-        }
-    }
-
-    return ctx;
-}
-
-
-static ngx_http_proxywasm_ctx_t *
-ngx_http_proxywasm_create_ctx(ngx_http_request_t *r,
-    ngx_proxywasm_chain_t *chain)
-{
-    ngx_pool_cleanup_t        *cln;
-    ngx_http_proxywasm_ctx_t  *ctx;
-
-    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_proxywasm_ctx_t));
-    if (cln == NULL) {
-        return NULL;
-    }
-
-    ctx = cln->data;
-    ngx_memzero(ctx, sizeof(ngx_http_proxywasm_ctx_t));
-
-    ctx->head.kind = PROXYWASM_STREAM_KIND_HTTP;
-    ctx->head.connection = r->connection;
-    ctx->request = r;
-    ctx->chain = chain;
-    ctx->event.handler = ngx_http_proxywasm_on_event;
-    ctx->event.data = ctx;
-    ctx->event.log = r->connection->log;
-
-    if (proxywasm_stream_new(chain->chain, PROXYWASM_STREAM_KIND_HTTP, ctx,
-                             &ctx->stream)
-        != PROXYWASM_RESULT_OK)
-    {
-        return NULL;
-    }
-
-    cln->handler = ngx_http_proxywasm_cleanup;
-    ngx_http_set_ctx(r, ctx, ngx_http_proxywasm_module);
-
-    return ctx;
-}
-
-
-/* The request has been logged, and ends. */
-
-static void
-ngx_http_proxywasm_cleanup(void *data)
-{
-    ngx_http_proxywasm_ctx_t *ctx = data;
-
-    proxywasm_stream_free(ctx->stream);
-
-    if (ctx->held) {
-        ngx_proxywasm_release();
-    }
-
-    if (ctx->event.posted) {
-        ngx_delete_posted_event(&ctx->event);
-    }
-}
-
-
-ngx_int_t
-ngx_http_proxywasm_log_handler(ngx_http_request_t *r)
-{
-    ngx_http_proxywasm_ctx_t  *ctx;
-
-    ctx = r == r->main ? ngx_http_proxywasm_get_ctx(r) : NULL;
-
-    if (ctx) {
-        ctx->logging = 1;
-        (void) proxywasm_stream_log(ctx->stream);
-    }
-
-    return NGX_OK;
-}
-
-
-/* What callbacks have noted; NGINX has come back to its loop. */
-
-static void
-ngx_http_proxywasm_on_event(ngx_event_t *ev)
-{
-    ngx_connection_t          *c;
-    ngx_http_request_t        *r;
-    ngx_http_proxywasm_ctx_t  *ctx;
-
-    ctx = ev->data;
-    r = ctx->request;
-    c = r->connection;
-
-    ngx_http_set_log_request(c->log, r);
-
-    if (ctx->close) {
-        ngx_http_proxywasm_end(ctx, NGX_HTTP_CLOSE);
-
-    } else if (ctx->local) {
-
-        if (ctx->response_shown && !ctx->response_passed) {
-            /* in place of a response that waits */
-            ngx_http_proxywasm_resume_response(ctx);
-
-        } else {
-            ngx_http_proxywasm_end(ctx, ngx_http_proxywasm_send_local(r, ctx));
-        }
-
-    } else if (ctx->resume_request) {
-        ngx_http_proxywasm_resume_request(ctx);
-
-    } else if (ctx->resume_response) {
-        ngx_http_proxywasm_resume_response(ctx);
-    }
-
-    ngx_http_run_posted_requests(c);
-}
-
-
-/* Ends a request from outside of its handlers. */
-
-static void
-ngx_http_proxywasm_end(ngx_http_proxywasm_ctx_t *ctx, ngx_int_t rc)
-{
-    ngx_http_request_t  *r;
-
-    r = ctx->request;
-
-    if (ctx->body_reading && !ctx->body_read) {
-        /* nobody waits for the body any more */
-        ctx->body_read = 1;
-        r->read_event_handler = ngx_http_block_reading;
-
-        if (r->connection->read->timer_set) {
-            ngx_del_timer(r->connection->read);
-        }
-    }
-
-    ngx_http_finalize_request(r, rc);
-}
 
 
 /* ---- headers ---- */
@@ -204,10 +36,6 @@ ngx_http_proxywasm_request_handler(ngx_http_request_t *r)
     ngx_int_t                       rc;
     ngx_http_proxywasm_ctx_t       *ctx;
     ngx_http_proxywasm_loc_conf_t  *lcf;
-
-    if (r != r->main) {
-        return NGX_DECLINED;
-    }
 
     ctx = ngx_http_proxywasm_get_ctx(r);
 
@@ -230,6 +58,11 @@ ngx_http_proxywasm_request_handler(ngx_http_request_t *r)
         if (rc != NGX_OK) {
             return rc;
         }
+    }
+
+    if (ctx->request_over) {
+        /* the location of an error's page */
+        return NGX_DECLINED;
     }
 
     if (ctx->request_waiting && !ctx->request_passed && !ctx->wants_body) {
@@ -293,7 +126,11 @@ ngx_http_proxywasm_show_headers(ngx_http_request_t *r,
 
     ctx->request_shown = 1;
     ctx->uri = r->uri.data;
-    ctx->has_body = r->headers_in.content_length_n > 0 || r->headers_in.chunked;
+
+    /* a subrequest has the headers of its request, and no body to read */
+    ctx->has_body = r == r->main
+                    && (r->headers_in.content_length_n > 0
+                        || r->headers_in.chunked);
 
     outcome.struct_size = sizeof(proxywasm_outcome);
 
@@ -332,10 +169,12 @@ ngx_http_proxywasm_apply_request(ngx_http_proxywasm_ctx_t *ctx,
         }
 
         /* the library could not reach us */
+        ctx->request_over = 1;
         return NGX_HTTP_SERVICE_UNAVAILABLE;
 
     case PROXYWASM_ACTION_CLOSE:
-        return NGX_HTTP_CLOSE;
+        ngx_http_proxywasm_end(ctx, NGX_HTTP_CLOSE);
+        return NGX_DONE;
 
     case PROXYWASM_ACTION_CONTINUE:
         ctx->request_waiting = 0;
@@ -346,10 +185,17 @@ ngx_http_proxywasm_apply_request(ngx_http_proxywasm_ctx_t *ctx,
         ctx->wants_body = outcome->action == PROXYWASM_ACTION_PAUSE_AND_BUFFER;
     }
 
+    ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_REQUEST,
+                             ctx->request_waiting
+                             && (!ctx->wants_body
+                                 || !ctx->has_body
+                                 || ctx->body_ended));
+
     if (outcome->ready & PROXYWASM_READY_HEADERS) {
         ctx->request_passed = 1;
 
         if (!ngx_http_proxywasm_can_send(ctx, PROXYWASM_MAP_REQUEST_HEADERS)) {
+            ctx->request_over = 1;
             return NGX_HTTP_SERVICE_UNAVAILABLE;
         }
     }
@@ -367,11 +213,6 @@ ngx_http_proxywasm_wait(ngx_http_proxywasm_ctx_t *ctx)
 
     r = ctx->request;
 
-    if (!ctx->held) {
-        ctx->held = 1;
-        ngx_proxywasm_hold();
-    }
-
     /* a client that leaves is noticed */
     r->read_event_handler = ngx_http_test_reading;
     r->write_event_handler = ngx_http_request_empty_handler;
@@ -384,7 +225,7 @@ ngx_http_proxywasm_wait(ngx_http_proxywasm_ctx_t *ctx)
 }
 
 
-static void
+void
 ngx_http_proxywasm_resume_request(ngx_http_proxywasm_ctx_t *ctx)
 {
     ngx_int_t            rc;
@@ -393,6 +234,10 @@ ngx_http_proxywasm_resume_request(ngx_http_proxywasm_ctx_t *ctx)
 
     r = ctx->request;
     ctx->resume_request = 0;
+
+    if (ctx->request_over) {
+        return;
+    }
 
     outcome.struct_size = sizeof(proxywasm_outcome);
 
@@ -418,13 +263,24 @@ ngx_http_proxywasm_resume_request(ngx_http_proxywasm_ctx_t *ctx)
             return;
         }
 
+        if (ctx->paused[PROXYWASM_DIRECTION_REQUEST]) {
+            return;
+        }
+
         /* reading goes on, or finds that all is there */
+
+        if (ctx->read_handler) {
+            r->read_event_handler = ctx->read_handler;
+            ctx->read_handler = NULL;
+        }
+
         r->read_event_handler(r);
         return;
     }
 
     if (ctx->request_passed || ctx->wants_body) {
-        r->read_event_handler = ngx_http_block_reading;
+        r->read_event_handler = r == r->main ? ngx_http_block_reading
+                                             : ngx_http_request_empty_handler;
         r->write_event_handler = ngx_http_core_run_phases;
         ngx_http_core_run_phases(r);
     }
@@ -496,7 +352,7 @@ ngx_http_proxywasm_show_body(ngx_http_proxywasm_ctx_t *ctx, ngx_chain_t *in)
     proxywasm_outcome    outcome;
 
     for ( ;; ) {
-        cl = ngx_proxywasm_to_chunks(in, chunks, &n, &last);
+        cl = ngx_proxywasm_to_chunks(in, chunks, &n, &last, 0);
 
         if (ctx->local || ctx->close || ctx->body_ended) {
             /* answered already: the rest is of no interest */
@@ -571,7 +427,7 @@ ngx_http_proxywasm_pass_body(ngx_http_proxywasm_ctx_t *ctx,
         r->headers_in.content_length_n = ctx->body_size;
     }
 
-    if (in && end == NULL && ngx_proxywasm_same(in, outcome, last)) {
+    if (in && end == NULL && ngx_proxywasm_same(in, outcome, last, 0)) {
         return ngx_http_proxywasm_next_request_body(r, in);
     }
 

@@ -18,6 +18,7 @@ static ngx_int_t ngx_http_proxywasm_pass_response(
     ngx_chain_t *end);
 static ngx_int_t ngx_http_proxywasm_pass(ngx_http_proxywasm_ctx_t *ctx,
     ngx_chain_t *out);
+static void ngx_http_proxywasm_go_on(ngx_http_request_t *r, ngx_int_t rc);
 static ngx_int_t ngx_http_proxywasm_set_local(ngx_http_proxywasm_ctx_t *ctx,
     ngx_http_proxywasm_local_t *local);
 static ngx_int_t ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx,
@@ -43,13 +44,18 @@ ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
     proxywasm_outcome          outcome;
     ngx_http_proxywasm_ctx_t  *ctx;
 
-    ctx = r == r->main ? ngx_http_proxywasm_get_ctx(r) : NULL;
+    ctx = ngx_http_proxywasm_get_ctx(r);
 
-    if (ctx == NULL || ctx->response_shown || !ctx->request_shown) {
+    if (ctx == NULL
+        || ctx->stream == NULL
+        || ctx->response_shown
+        || !ctx->request_shown)
+    {
         return ngx_http_proxywasm_next_header(r);
     }
 
     ctx->response_shown = 1;
+    ngx_http_proxywasm_leave_request(ctx);
 
     if (ctx->chain->phases & PROXYWASM_PHASE_LOG) {
         ngx_http_proxywasm_note_upstream(ctx);
@@ -93,11 +99,20 @@ ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
 
     rc = ngx_http_proxywasm_apply_response(ctx, &outcome);
 
-    if (rc != NGX_OK || !ctx->response_passed) {
-        return rc;
+    if (rc == NGX_OK && ctx->response_passed) {
+        return ngx_http_proxywasm_next_header(r);
     }
 
-    return ngx_http_proxywasm_next_header(r);
+    if (rc == NGX_OK) {
+        /*
+         * The body comes before the header passes: not as parts of files, and
+         * not cut to a range of which nothing is known yet.
+         */
+        r->filter_need_in_memory = 1;
+        ngx_http_clear_accept_ranges(r);
+    }
+
+    return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
 }
 
 
@@ -119,11 +134,13 @@ ngx_http_proxywasm_apply_response(ngx_http_proxywasm_ctx_t *ctx,
 
     case PROXYWASM_ACTION_CLOSE:
         r->buffered &= ~NGX_HTTP_PROXYWASM_BUFFERED;
+        ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_RESPONSE, 0);
         return NGX_ERROR;
 
     case PROXYWASM_ACTION_CONTINUE:
         r->buffered &= ~NGX_HTTP_PROXYWASM_BUFFERED;
         ctx->response_held = 0;
+        ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_RESPONSE, 0);
         break;
 
     default:
@@ -139,6 +156,9 @@ ngx_http_proxywasm_apply_response(ngx_http_proxywasm_ctx_t *ctx,
             ngx_str_set(&ctx->details, "response_payload_too_large");
             return rc;
         }
+        ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_RESPONSE,
+                                 outcome->action == PROXYWASM_ACTION_PAUSE
+                                 || ctx->response_end_shown);
     }
 
     if (outcome->ready & PROXYWASM_READY_HEADERS) {
@@ -195,10 +215,18 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     proxywasm_outcome          outcome;
     ngx_http_proxywasm_ctx_t  *ctx;
 
-    ctx = r == r->main ? ngx_http_get_module_ctx(r, ngx_http_proxywasm_module)
-                       : NULL;
+    ctx = ngx_http_get_module_ctx(r, ngx_http_proxywasm_module);
 
-    if (ctx == NULL || !ctx->response_shown || in == NULL) {
+    if (ctx == NULL || ctx->stream == NULL || !ctx->response_shown) {
+        return ngx_http_proxywasm_next_body(r, in);
+    }
+
+    if (ctx->paused[PROXYWASM_DIRECTION_RESPONSE]) {
+        /* NGINX sets timers */
+        ngx_http_proxywasm_post(ctx);
+    }
+
+    if (in == NULL) {
         return ngx_http_proxywasm_next_body(r, in);
     }
 
@@ -215,7 +243,7 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
     }
 
     for ( ;; ) {
-        cl = ngx_proxywasm_to_chunks(in, chunks, &n, &last);
+        cl = ngx_proxywasm_to_chunks(in, chunks, &n, &last, r != r->main);
 
         if ((n == 0 && !last) || ctx->response_end_shown) {
 
@@ -229,11 +257,11 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 
         } else {
             passed = ctx->response_passed;
+            ctx->response_end_shown = last;
             outcome.struct_size = sizeof(proxywasm_outcome);
 
             (void) proxywasm_stream_on_response_body(ctx->stream, chunks, n,
                                                      last, &outcome);
-            ctx->response_end_shown = last;
 
             while (n) {
                 ctx->response_held += chunks[--n].len;
@@ -315,7 +343,8 @@ ngx_http_proxywasm_pass_response(ngx_http_proxywasm_ctx_t *ctx,
         return NGX_OK;
     }
 
-    if (in && end == NULL && ngx_proxywasm_same(in, outcome, last)) {
+    if (in && end == NULL && ngx_proxywasm_same(in, outcome, last, r != r->main))
+    {
         return ngx_http_proxywasm_pass(ctx, in);
     }
 
@@ -372,6 +401,24 @@ ngx_http_proxywasm_resume_response(ngx_http_proxywasm_ctx_t *ctx)
         }
     }
 
+    ngx_http_proxywasm_go_on(r, rc);
+}
+
+
+/* In place of a response that waits. */
+
+void
+ngx_http_proxywasm_refuse_response(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_uint_t status)
+{
+    ngx_http_proxywasm_go_on(ctx->request,
+                             ngx_http_proxywasm_replace(ctx, status));
+}
+
+
+static void
+ngx_http_proxywasm_go_on(ngx_http_request_t *r, ngx_int_t rc)
+{
     if (rc == NGX_ERROR) {
         ngx_http_finalize_request(r, NGX_ERROR);
         return;
@@ -404,6 +451,11 @@ ngx_http_proxywasm_send_local(ngx_http_request_t *r,
     rc = ngx_http_discard_request_body(r);
     if (rc != NGX_OK) {
         return rc;
+    }
+
+    if (r->reading_body) {
+        /* the rest of it would be taken for the next request */
+        r->keepalive = 0;
     }
 
     if (ngx_http_proxywasm_set_local(ctx, local) != NGX_OK) {
@@ -439,6 +491,7 @@ ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx, ngx_uint_t status)
     ctx->local = NULL;
 
     r->buffered &= ~NGX_HTTP_PROXYWASM_BUFFERED;
+    ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_RESPONSE, 0);
 
     if (ctx->response_passed) {
         return NGX_ERROR;
@@ -549,7 +602,7 @@ ngx_http_proxywasm_send_body(ngx_http_request_t *r, ngx_str_t *body,
     b->last = body->data + body->len;
     b->memory = body->len != 0;
     b->sync = body->len == 0;
-    b->last_buf = 1;
+    b->last_buf = r == r->main;
     b->last_in_chain = 1;
 
     out.buf = b;

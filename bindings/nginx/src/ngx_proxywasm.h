@@ -319,10 +319,10 @@ ngx_int_t ngx_proxywasm_variable_name(proxywasm_slice path, ngx_str_t *name,
 /* ngx_proxywasm_chain.c */
 
 ngx_chain_t *ngx_proxywasm_to_chunks(ngx_chain_t *in, proxywasm_chunk *chunks,
-    ngx_uint_t *n, ngx_uint_t *last);
+    ngx_uint_t *n, ngx_uint_t *last, ngx_uint_t sub);
 void ngx_proxywasm_consume(ngx_chain_t *in, ngx_chain_t *end);
 ngx_uint_t ngx_proxywasm_same(ngx_chain_t *in, proxywasm_outcome *outcome,
-    ngx_uint_t last);
+    ngx_uint_t last, ngx_uint_t sub);
 
 /* ngx_proxywasm_side.c */
 

@@ -8,6 +8,12 @@
 #include "ngx_proxywasm.h"
 
 
+/* What a subrequest puts out does not end with the last buffer of all. */
+
+#define ngx_proxywasm_is_last(b, sub)                                         \
+    ((sub) ? (b)->last_in_chain : (b)->last_buf)
+
+
 /*
  * As many buffers as there is room for; `n` of them have bytes.  Returns the
  * link that comes next; NULL when that was all.
@@ -15,7 +21,7 @@
 
 ngx_chain_t *
 ngx_proxywasm_to_chunks(ngx_chain_t *in, proxywasm_chunk *chunks,
-    ngx_uint_t *n, ngx_uint_t *last)
+    ngx_uint_t *n, ngx_uint_t *last, ngx_uint_t sub)
 {
     ngx_chain_t  *cl;
 
@@ -37,8 +43,8 @@ ngx_proxywasm_to_chunks(ngx_chain_t *in, proxywasm_chunk *chunks,
             (*n)++;
         }
 
-        if (cl->buf->last_buf || cl->buf->last_in_chain) {
-            *last = cl->buf->last_buf;
+        if (ngx_proxywasm_is_last(cl->buf, sub)) {
+            *last = 1;
         }
     }
 
@@ -60,7 +66,7 @@ ngx_proxywasm_consume(ngx_chain_t *in, ngx_chain_t *end)
 
 ngx_uint_t
 ngx_proxywasm_same(ngx_chain_t *in, proxywasm_outcome *outcome,
-    ngx_uint_t last)
+    ngx_uint_t last, ngx_uint_t sub)
 {
     size_t      i;
     ngx_uint_t  ended;
@@ -83,7 +89,7 @@ ngx_proxywasm_same(ngx_chain_t *in, proxywasm_outcome *outcome,
             i++;
         }
 
-        ended |= in->buf->last_buf;
+        ended |= ngx_proxywasm_is_last(in->buf, sub);
     }
 
     return i == outcome->body_count && ended == last;

@@ -198,7 +198,7 @@ ngx_stream_proxywasm_offer(ngx_stream_proxywasm_ctx_t *ctx, ngx_uint_t way)
 
     flow = &ctx->flows[way];
 
-    end = ngx_proxywasm_to_chunks(flow->in, chunks, &n, &last);
+    end = ngx_proxywasm_to_chunks(flow->in, chunks, &n, &last, 0);
 
     /* to NGINX a connection that breaks has ended */
 
@@ -282,7 +282,7 @@ ngx_stream_proxywasm_send(ngx_stream_proxywasm_ctx_t *ctx, ngx_uint_t way,
     if (ngx_stream_proxywasm_apply(ctx, way, outcome) == NGX_OK) {
         ctx->flows[way].passed_end |= last;
 
-        if (shown && ngx_proxywasm_same(shown, outcome, last)) {
+        if (shown && ngx_proxywasm_same(shown, outcome, last, 0)) {
             return ngx_stream_proxywasm_send_unchanged(ctx, way, shown);
         }
 
