@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from kit.client import Proxy, RawConnection, Reply
-from master import open_to_workers
 
 #: Not a whole number of NGINX's buffers.
 FILE = "".join(f"{number:07d}\n" for number in range(5000))
@@ -37,7 +36,7 @@ class Site:
         self._nginx, self._upstream = nginx, upstream
         self.root = directory / "root"
         self.root.mkdir()
-        open_to_workers(self.root)
+        self.root.chmod(0o755)
         self.servers: list[Proxy] = []
         self.file("file", FILE)
 
@@ -67,8 +66,8 @@ class Site:
 
 
 @pytest.fixture
-def site(nginx, tmp_path, upstream):
-    site = Site(nginx, tmp_path, upstream)
+def site(nginx, directory, upstream):
+    site = Site(nginx, directory, upstream)
     yield site
     site.sound()
 

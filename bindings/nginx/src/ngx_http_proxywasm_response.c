@@ -156,6 +156,7 @@ ngx_http_proxywasm_apply_response(ngx_http_proxywasm_ctx_t *ctx,
             ngx_str_set(&ctx->details, "response_payload_too_large");
             return rc;
         }
+
         ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_RESPONSE,
                                  outcome->action == PROXYWASM_ACTION_PAUSE
                                  || ctx->response_end_shown);
