@@ -12,6 +12,7 @@ from hosts.nginx import PROGRAM, NginxServer, free_port, load_modules
 from kit.client import Proxy
 from kit.setup import GUESTS, Setup
 from kit.upstream import Upstream
+from master import open_to_workers
 
 # Places for what a test has to add. The probe reports which callback ran and what its steps gave, by the log.
 CONFIGURATION = """
@@ -111,17 +112,18 @@ def upstream():
 
 
 @pytest.fixture
-def directory():
-    """For servers. Not pytest's: workers are somebody else when the master is root, and must come to what is in it."""
-    with tempfile.TemporaryDirectory(prefix="proxywasm-test-") as name:
-        directory = Path(name)
-        directory.chmod(0o755)
+def tmp_path():
+    """Pytest's own is open to nobody else, and workers are somebody else when the master is root."""
+    with tempfile.TemporaryDirectory(prefix="proxywasm-nginx-") as name:
+        directory = Path(name, "test")
+        directory.mkdir()
+        open_to_workers(directory)
         yield directory
 
 
 @pytest.fixture
-def nginx(directory, upstream):
-    starter = Nginx(directory, upstream)
+def nginx(tmp_path, upstream):
+    starter = Nginx(tmp_path, upstream)
     yield starter
     starter.close()
 

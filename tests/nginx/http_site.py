@@ -66,8 +66,8 @@ class Site:
 
 
 @pytest.fixture
-def site(nginx, directory, upstream):
-    site = Site(nginx, directory, upstream)
+def site(nginx, tmp_path, upstream):
+    site = Site(nginx, tmp_path, upstream)
     yield site
     site.sound()
 

@@ -204,28 +204,28 @@ PLUGINS = """
 
 
 @pytest.mark.parametrize("text", ERRORS)
-def test_refusals(nginx, directory, text):
+def test_refusals(nginx, tmp_path, text):
     """Each says what is wrong, and in which line."""
-    (directory / "text.wasm").write_text("(module)")
-    (directory / "cut.wasm").write_bytes((GUESTS / "probe.wasm").read_bytes()[:1000])
-    (directory / "plain.wasm").write_bytes(b"\0asm\1\0\0\0")
-    filled = text.replace("{directory}", str(directory))
+    (tmp_path / "text.wasm").write_text("(module)")
+    (tmp_path / "cut.wasm").write_bytes((GUESTS / "probe.wasm").read_bytes()[:1000])
+    (tmp_path / "plain.wasm").write_bytes(b"\0asm\1\0\0\0")
+    filled = text.replace("{directory}", str(tmp_path))
     place = "server" if text.startswith("location") else "wasm"
     out = nginx.check(**{place: filled, "wasm" if place == "server" else "http": PLUGINS if place == "server" else ""})
     assert ERRORS[text] in out
-    file = next(directory.glob("nginx-*.conf"))
+    file = next(tmp_path.glob("nginx-*.conf"))
     found = re.search(rf"{re.escape(str(file))}:(\d+)", out)
     at = [n for n, line in enumerate(file.read_text().splitlines(), 1) if filled in line]
     if "http" not in ERRORS[text]:
         assert found and [int(found[1])] == at, out
 
 
-def test_reasons_of_modules_and_plugins(nginx, directory):
-    (directory / "text.wasm").write_text("(module)")
-    (directory / "plain.wasm").write_bytes(b"\0asm\1\0\0\0")
-    out = nginx.check(wasm=f"module a {directory}/text.wasm;")
+def test_reasons_of_modules_and_plugins(nginx, tmp_path):
+    (tmp_path / "text.wasm").write_text("(module)")
+    (tmp_path / "plain.wasm").write_bytes(b"\0asm\1\0\0\0")
+    out = nginx.check(wasm=f"module a {tmp_path}/text.wasm;")
     assert "binary" in out or "magic" in out
-    out = nginx.check(wasm=f"module a {directory}/plain.wasm;")
+    out = nginx.check(wasm=f"module a {tmp_path}/plain.wasm;")
     assert "proxy_abi_version" in out
     out = nginx.check(wasm=PLUGINS, server=HTTP % "proxy_wasm refuses;")
     assert "proxy_on_configure" in out and "not so" in out
@@ -238,9 +238,9 @@ def test_certificates_that_are_not_there(nginx):
     assert "/nowhere/ca.pem" in out
 
 
-def test_no_wasm_block(nginx, directory):
+def test_no_wasm_block(nginx, tmp_path):
     nginx.check(server=HTTP % "proxy_wasm probe; no_directive;")
-    file = next(directory.glob("nginx-*.conf"))
+    file = next(tmp_path.glob("nginx-*.conf"))
     text = re.sub(r"wasm \{.*?\n\}\n", "", file.read_text(), flags=re.DOTALL).replace("no_directive;", "")
     out = nginx.check_text(text)
     assert '"proxy_wasm" is specified but config has no "wasm" section' in out
@@ -367,9 +367,9 @@ ACCESS = """
         ("/none-late", 401, False),
     ],
 )
-def test_access(nginx, directory, path, status, sees):
-    (directory / "users").write_text("")
-    proxy = nginx(server=ACCESS.replace("location /mark", "location = /mark") % {"directory": directory})
+def test_access(nginx, tmp_path, path, status, sees):
+    (tmp_path / "users").write_text("")
+    proxy = nginx(server=ACCESS.replace("location /mark", "location = /mark") % {"directory": tmp_path})
     reply = proxy.get(path)
     time.sleep(0.3)
     assert reply.status == status

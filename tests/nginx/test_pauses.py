@@ -141,13 +141,13 @@ def test_timeout_of_bodies(site):
 
 def test_timeout_is_of_the_plugin_alone(site):
     """A client that is slow with its body, and an upstream with its response, have times of their own."""
-    proxy = site(LIMITED)
+    proxy = site("proxy_wasm_pause_timeout 500ms;")
     with connected(proxy) as connection:
         collected = {"request_body": [["unless_end", [["pause"]]]], "response_body": [["unless_end", [["pause"]]]]}
-        orders = {"chunks": ["one ", "two ", "three"], "chunk_delay_ms": 120}
+        orders = {"chunks": ["one ", "two ", "three"], "chunk_delay_ms": 300}
         case = connection.send_head("POST", "/proxied", [("content-length", "3")], probe=collected, upstream=orders)
         for byte in (b"a", b"b", b"c"):
-            time.sleep(0.12)
+            time.sleep(0.2)
             connection.send(byte)
         assert connection.read_reply(case).body == b"one two three"
     # Each pause anew.
