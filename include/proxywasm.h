@@ -1281,6 +1281,11 @@ typedef struct proxywasm_http_response {
    * Number of trailers.
    */
   size_t trailer_count;
+  /**
+   * Not 0: the call failed. The plugin is told of an empty answer, as with a NULL response, and finds a header that is given
+   * here if it asks for it by name: why the call failed. Body and trailers do not count.
+   */
+  uint32_t failed;
 } proxywasm_http_response;
 
 #ifdef __cplusplus

@@ -20,12 +20,16 @@ pub struct HttpResponse {
     pub body: Vec<Chunk>,
     /// Trailers.
     pub trailers: PairList,
+    /// The call failed: the guest is told of an empty answer, and finds a header here if it asks for it by name.
+    pub failed: bool,
 }
 
 /// What a callback for a call shows to the guest, for as long as it runs: maps 4 to 7, buffers 4, 5 and 8.
 #[derive(Default)]
 pub(crate) struct CallData {
     pub(crate) headers: Option<PairList>,
+    /// Why the call failed: not among the headers, but found by name.
+    pub(crate) reasons: Option<PairList>,
     pub(crate) trailers: Option<PairList>,
     pub(crate) body: Option<Body>,
     pub(crate) initial_metadata: Option<PairList>,
@@ -112,18 +116,18 @@ impl Completion {
         let id = root.id;
         match self {
             Self::Http(response) => {
-                let response = match response {
-                    Some(response) => response,
-                    None => {
-                        let (status, message) = CALL_FAILED;
-                        *root.call_status.borrow_mut() = (status as u32, message.to_vec());
-                        HttpResponse::default()
-                    }
-                };
+                let mut response = response.unwrap_or_else(|| HttpResponse { failed: true, ..HttpResponse::default() });
+                let mut reasons = None;
+                if response.failed {
+                    let (status, message) = CALL_FAILED;
+                    *root.call_status.borrow_mut() = (status as u32, message.to_vec());
+                    reasons = Some(std::mem::take(&mut response).headers);
+                }
                 let body = body_of(response.body);
                 let counts = (response.headers.len() as u32, body.len() as u32, response.trailers.len() as u32);
                 vm.with_state(|state| {
                     state.call_data.headers = Some(response.headers);
+                    state.call_data.reasons = reasons;
                     state.call_data.trailers = Some(response.trailers);
                     state.call_data.body = Some(body);
                 })?;

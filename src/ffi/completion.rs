@@ -33,6 +33,7 @@ pub extern "C" fn proxywasm_http_call_complete(
                 headers: pair_list(given.headers, given.header_count, "headers")?,
                 body: borrowed(given.body, given.body_count, "body")?,
                 trailers: pair_list(given.trailers, given.trailer_count, "trailers")?,
+                failed: given.failed != 0,
             })
         };
         Ok(core.http_call_complete(Token(token), response)?)

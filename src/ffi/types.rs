@@ -413,6 +413,9 @@ pub struct proxywasm_http_response {
     pub trailers: *const proxywasm_pair,
     /// Number of trailers.
     pub trailer_count: usize,
+    /// Not 0: the call failed. The plugin is told of an empty answer, as with a NULL response, and finds a header that is given
+    /// here if it asks for it by name: why the call failed. Body and trailers do not count.
+    pub failed: u32,
 }
 
 /// A gRPC call or stream that a plugin starts (`proxy_grpc_call`, `proxy_grpc_stream`). Valid during the callback only.

@@ -82,7 +82,8 @@ pub(super) fn get(cx: &mut Cx<'_>, map: u32, name: u32, name_len: u32, out_value
 
 fn find(state: &VmState, map: MapType, name: &[u8], value: &mut Vec<u8>) -> HostResult {
     if let Some(list) = call_map(state, map) {
-        value.extend_from_slice(list.get(name).ok_or(Status::NotFound)?);
+        let reason = || state.call_data.reasons.as_ref().filter(|_| map == MapType::CallResponseHeaders)?.get(name);
+        value.extend_from_slice(list.get(name).or_else(reason).ok_or(Status::NotFound)?);
         return Ok(());
     }
     match readable(state, map) {

@@ -469,6 +469,7 @@ fn an_answer_comes_to_the_root_with_token_and_counts_and_can_be_read() {
         headers: pairs(&[(":status", "200"), ("a", "b")]),
         body: [chunk("bo"), chunk("dy")].concat(),
         trailers: pairs(&[("t", "u")]),
+        failed: false,
     };
     setup.worker.http_call_complete(setup.mock.last_token(), Some(response)).unwrap();
     assert_eq!(log(&setup), ["http_call_response 1 4 2 4 1", "buffer=body"]);

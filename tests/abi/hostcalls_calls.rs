@@ -30,6 +30,7 @@ fn response() -> HttpResponse {
         headers: pairs(&[(":status", "200"), ("Server", "s")]),
         body: chunk("answer"),
         trailers: pairs(&[("t", "1")]),
+        failed: false,
     }
 }
 
@@ -288,6 +289,20 @@ fn an_http_call_that_fails_is_told_with_zeros_and_no_headers() {
          get_status 24 out ; text => 0 [reset]";
     let (script, setup, token) = started(CALL, &[("http_call_response", lines)]);
     setup.worker.http_call_complete(token, None).unwrap();
+    script.check(&setup.mock, &["http_call_response"]);
+}
+
+#[test]
+fn why_an_http_call_failed_is_found_by_name_alone() {
+    let lines = "same $1 @28\n say $2 => 0\n say $3 => 0\n say $4 => 0
+         get_header_map_value 6 ':dispatch_status' out ; text => 0 [timeout]
+         get_header_map_value 7 ':dispatch_status' out ; text => 1 -
+         get_header_map_pairs 6 out ; @16 @20 => 0 0 0
+         get_header_map_size 6 16 ; @16 => 0 0
+         get_status 24 out ; text => 0 [reset]";
+    let (script, setup, token) = started(CALL, &[("http_call_response", lines)]);
+    let reason = HttpResponse { headers: pairs(&[(":dispatch_status", "timeout")]), failed: true, ..response() };
+    setup.worker.http_call_complete(token, Some(reason)).unwrap();
     script.check(&setup.mock, &["http_call_response"]);
 }
 

@@ -107,7 +107,7 @@ AT(proxywasm_chunk, len, 8);
 AT(proxywasm_chunk, release, 16);
 AT(proxywasm_chunk, release_ctx, 24);
 
-SIZE(proxywasm_http_response, 56);
+SIZE(proxywasm_http_response, 64);
 AT(proxywasm_http_response, struct_size, 0);
 AT(proxywasm_http_response, headers, 8);
 AT(proxywasm_http_response, header_count, 16);
@@ -115,6 +115,7 @@ AT(proxywasm_http_response, body, 24);
 AT(proxywasm_http_response, body_count, 32);
 AT(proxywasm_http_response, trailers, 40);
 AT(proxywasm_http_response, trailer_count, 48);
+AT(proxywasm_http_response, failed, 56);
 
 /* One pointer for each callback, in this order. */
 enum {

@@ -3,9 +3,11 @@
 
 import json
 import signal
+import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -110,6 +112,42 @@ def test_silent_resolver(start):
     assert site.call("service.test:80") == (None, None)
     assert site.call("service.test:80", timeout_ms=100) == (None, None)
     assert site.log('dispatch failed: timed out resolving "service.test"')
+
+
+# What nobody answers, nobody listens at, nobody knows, and what no client understands.
+FAILURES = ["timeout", "broken connection", "resolver failure", "reader failure", "tls handshake failure"]
+
+
+@pytest.mark.parametrize("status", FAILURES)
+def test_dispatch_status(start, status):
+    """As in ngx_wasm_module: by name, among headers whose number is 0."""
+    silent, dns, nonsense = Silent(), Dns({}), socket.create_server(("127.0.0.1", 0))
+
+    def talk():
+        client, _ = nonsense.accept()
+        client.recv(65536)
+        client.sendall(b"what?\r\n\r\n")
+        client.close()
+
+    threading.Thread(target=talk, daemon=True).start()
+    to = {
+        "timeout": f"127.0.0.1:{silent.port}",
+        "broken connection": "127.0.0.1:1",
+        "resolver failure": "nothing.test",
+        "reader failure": f"127.0.0.1:{nonsense.getsockname()[1]}",
+        "tls handshake failure": f"127.0.0.1:{nonsense.getsockname()[1]}",
+    }[status]
+    headers = [[":method", "GET"], [":path", "/"], [":authority", "callout.test"]]
+    headers += [[":scheme", "https"]] if status == "tls handshake failure" else []
+    then = [["get", "call_headers", ":dispatch_status"], ["get", "call_headers", ":status"], ["resume", "request"]]
+    call = {"upstream": to, "headers": headers, "timeout_ms": 100 if status == "timeout" else 5000, "then": then}
+    site = start(wasm=f"resolver 127.0.0.1:{dns.port} ipv6=off;")
+    reply = site.proxy.get(probe={"request_headers": [["call", call], ["pause"]]})
+    assert reply.reports.results("http_call_response") == [status, None]
+    (told,) = reply.reports.of("http_call_response").entries
+    assert told.arguments[-3:] == [0, 0, 0]
+    for server in (silent, dns, nonsense):
+        server.close()
 
 
 @pytest.mark.parametrize("place", ["wasm", "location"])

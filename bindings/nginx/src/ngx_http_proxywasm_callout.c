@@ -232,11 +232,14 @@ ngx_http_proxywasm_call_done(ngx_http_proxywasm_call_t *call)
 
 void ngx_cdecl
 ngx_http_proxywasm_call_failed(ngx_http_proxywasm_call_t *call,
-    const char *fmt, ...)
+    const char *status, const char *fmt, ...)
 {
-    u_char   *p;
-    va_list   args;
-    u_char    text[NGX_MAX_CONF_ERRSTR];
+    u_char                   *p;
+    int32_t                   rc;
+    va_list                   args;
+    proxywasm_pair            header;
+    proxywasm_http_response   response;
+    u_char                    text[NGX_MAX_CONF_ERRSTR];
 
     va_start(args, fmt);
     p = ngx_vslprintf(text, text + sizeof(text), fmt, args);
@@ -250,8 +253,26 @@ ngx_http_proxywasm_call_failed(ngx_http_proxywasm_call_t *call,
     ngx_queue_remove(&call->queue);
     ngx_http_proxywasm_call_release(call, NGX_PEER_FAILED);
 
-    (void) proxywasm_http_call_complete(ngx_proxywasm_worker, call->token,
-                                        NULL);
+    header.name.data = (const uint8_t *) ":dispatch_status";
+    header.name.len = sizeof(":dispatch_status") - 1;
+    header.value.data = (const uint8_t *) status;
+    header.value.len = ngx_strlen(status);
+
+    ngx_memzero(&response, sizeof(proxywasm_http_response));
+
+    response.struct_size = sizeof(proxywasm_http_response);
+    response.headers = &header;
+    response.header_count = 1;
+    response.failed = 1;
+
+    rc = proxywasm_http_call_complete(ngx_proxywasm_worker, call->token,
+                                      &response);
+
+    if (rc == PROXYWASM_RESULT_ABI_MISMATCH) {
+        /* a library that does not tell reasons */
+        (void) proxywasm_http_call_complete(ngx_proxywasm_worker, call->token,
+                                            NULL);
+    }
 
     ngx_http_proxywasm_call_free(call);
 }

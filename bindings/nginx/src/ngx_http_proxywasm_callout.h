@@ -16,6 +16,14 @@
      && ngx_strncasecmp((str).data, (u_char *) text, sizeof(text) - 1) == 0)
 
 
+/* :dispatch_status of calls that fail, as in ngx_wasm_module */
+#define NGX_HTTP_PROXYWASM_BROKEN    "broken connection"
+#define NGX_HTTP_PROXYWASM_TIMEOUT   "timeout"
+#define NGX_HTTP_PROXYWASM_TLS       "tls handshake failure"
+#define NGX_HTTP_PROXYWASM_RESOLVER  "resolver failure"
+#define NGX_HTTP_PROXYWASM_READER    "reader failure"
+
+
 /* An answer as it comes in. */
 typedef struct {
     /* what was read and not yet understood is from pos to last */
@@ -83,7 +91,7 @@ typedef struct {
 
 void ngx_http_proxywasm_call_done(ngx_http_proxywasm_call_t *call);
 void ngx_cdecl ngx_http_proxywasm_call_failed(ngx_http_proxywasm_call_t *call,
-    const char *fmt, ...);
+    const char *status, const char *fmt, ...);
 
 /* ngx_http_proxywasm_callout_target.c */
 

@@ -15,7 +15,7 @@ static void ngx_http_proxywasm_call_send(ngx_http_proxywasm_call_t *call);
 static void ngx_http_proxywasm_call_read(ngx_http_proxywasm_call_t *call);
 static ngx_uint_t ngx_http_proxywasm_call_next(ngx_http_proxywasm_call_t *call);
 static void ngx_http_proxywasm_call_retry(ngx_http_proxywasm_call_t *call,
-    const char *what);
+    const char *status, const char *what);
 static void ngx_http_proxywasm_call_wait(ngx_http_proxywasm_call_t *call,
     ngx_msec_t timeout);
 static ngx_int_t ngx_http_proxywasm_test_connect(ngx_connection_t *c);
@@ -49,7 +49,8 @@ ngx_http_proxywasm_call_connect(ngx_http_proxywasm_call_t *call)
         ngx_http_proxywasm_call_rewind(call);
 
         if (ngx_http_proxywasm_answer_init(call) != NGX_OK) {
-            ngx_http_proxywasm_call_failed(call, "no memory");
+            ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                           "no memory");
             return;
         }
 
@@ -75,13 +76,15 @@ ngx_http_proxywasm_call_connect(ngx_http_proxywasm_call_t *call)
         }
 
         if (rc == NGX_BUSY) {
-            ngx_http_proxywasm_call_failed(call, "no live upstreams in \"%V\"",
+            ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                           "no live upstreams in \"%V\"",
                                            &call->upstream);
             return;
         }
 
         if (rc == NGX_ERROR) {
-            ngx_http_proxywasm_call_failed(call, "cannot connect to \"%V\"",
+            ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                           "cannot connect to \"%V\"",
                                            pc->name ? pc->name
                                                     : &call->upstream);
             return;
@@ -94,7 +97,8 @@ ngx_http_proxywasm_call_connect(ngx_http_proxywasm_call_t *call)
         /* refused at once */
 
         if (!ngx_http_proxywasm_call_next(call)) {
-            ngx_http_proxywasm_call_failed(call, "connection refused");
+            ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                           "connection refused");
             return;
         }
     }
@@ -113,7 +117,8 @@ ngx_http_proxywasm_call_connect(ngx_http_proxywasm_call_t *call)
 
         c->pool = ngx_create_pool(128, &call->log);
         if (c->pool == NULL) {
-            ngx_http_proxywasm_call_failed(call, "no memory");
+            ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                           "no memory");
             return;
         }
     }
@@ -144,7 +149,8 @@ ngx_http_proxywasm_call_handler(ngx_event_t *ev)
     if (!call->connected) {
 
         if (ngx_http_proxywasm_test_connect(c) != NGX_OK) {
-            ngx_http_proxywasm_call_retry(call, "connection refused");
+            ngx_http_proxywasm_call_retry(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                          "connection refused");
             return;
         }
 
@@ -209,7 +215,8 @@ ngx_http_proxywasm_call_handshake(ngx_http_proxywasm_call_t *call)
     if (ngx_ssl_create_connection(conf->callouts.ssl, c, NGX_SSL_CLIENT)
         != NGX_OK)
     {
-        ngx_http_proxywasm_call_failed(call, "no memory");
+        ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                       "no memory");
         return;
     }
 
@@ -224,7 +231,8 @@ ngx_http_proxywasm_call_handshake(ngx_http_proxywasm_call_t *call)
         && SSL_set_tlsext_host_name(c->ssl->connection, (char *) name->data)
            == 0)
     {
-        ngx_http_proxywasm_call_failed(call, "tls server name \"%V\" failed",
+        ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_TLS,
+                                       "tls server name \"%V\" failed",
                                        name);
         return;
     }
@@ -253,7 +261,8 @@ ngx_http_proxywasm_call_handshaked(ngx_connection_t *c)
     call = c->data;
 
     if (!c->ssl->handshaked) {
-        ngx_http_proxywasm_call_retry(call, "tls handshake failed");
+        ngx_http_proxywasm_call_retry(call, NGX_HTTP_PROXYWASM_TLS,
+                                      "tls handshake failed");
         return;
     }
 
@@ -261,13 +270,13 @@ ngx_http_proxywasm_call_handshaked(ngx_connection_t *c)
         rc = SSL_get_verify_result(c->ssl->connection);
 
         if (rc != X509_V_OK) {
-            ngx_http_proxywasm_call_failed(call,
+            ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_TLS,
                             "tls certificate verify error: (%l:%s)",
                             rc, X509_verify_cert_error_string(rc));
             return;
         }
 
-        ngx_http_proxywasm_call_failed(call,
+        ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_TLS,
                                        "tls certificate does not match \"%V\"",
                                        &call->tls_name);
         return;
@@ -396,7 +405,8 @@ ngx_http_proxywasm_call_send(ngx_http_proxywasm_call_t *call)
     }
 
     if (ngx_handle_write_event(c->write, 0) != NGX_OK) {
-        ngx_http_proxywasm_call_failed(call, "no memory");
+        ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                       "no memory");
         return;
     }
 
@@ -421,7 +431,8 @@ ngx_http_proxywasm_call_read(ngx_http_proxywasm_call_t *call)
     for ( ;; ) {
 
         if (ngx_http_proxywasm_answer_room(call) != NGX_OK) {
-            ngx_http_proxywasm_call_failed(call, "no memory");
+            ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                           "no memory");
             return;
         }
 
@@ -430,13 +441,15 @@ ngx_http_proxywasm_call_read(ngx_http_proxywasm_call_t *call)
         if (n == NGX_AGAIN) {
 
             if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
-                ngx_http_proxywasm_call_failed(call, "no memory");
+                ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                               "no memory");
                 return;
             }
 
             if (call->sent && !call->request->upstream->request_body_sent) {
                 /* the other side hears no more, and has said nothing */
-                ngx_http_proxywasm_call_retry(call, "broken connection");
+                ngx_http_proxywasm_call_retry(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                              "broken connection");
                 return;
             }
 
@@ -450,7 +463,7 @@ ngx_http_proxywasm_call_read(ngx_http_proxywasm_call_t *call)
                 return;
             }
 
-            ngx_http_proxywasm_call_retry(call,
+            ngx_http_proxywasm_call_retry(call, NGX_HTTP_PROXYWASM_BROKEN,
                                  n == 0 ? "connection closed before the answer "
                                           "was complete"
                                         : "broken connection");
@@ -474,7 +487,8 @@ ngx_http_proxywasm_call_read(ngx_http_proxywasm_call_t *call)
         }
 
         if (rc == NGX_ERROR) {
-            ngx_http_proxywasm_call_failed(call, "invalid answer: %s", error);
+            ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_READER,
+                                           "invalid answer: %s", error);
             return;
         }
     }
@@ -498,7 +512,8 @@ ngx_http_proxywasm_call_timer(ngx_event_t *ev)
     c = pc->connection;
 
     if (c == NULL) {
-        ngx_http_proxywasm_call_failed(call, "timed out resolving \"%V\"",
+        ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_TIMEOUT,
+                                       "timed out resolving \"%V\"",
                                        &call->resolved.host);
         return;
     }
@@ -516,7 +531,8 @@ ngx_http_proxywasm_call_timer(ngx_event_t *ev)
         return;
     }
 
-    ngx_http_proxywasm_call_failed(call, "timed out %s \"%V\"",
+    ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_TIMEOUT,
+                                   "timed out %s \"%V\"",
                                    call->connected
                                    ? (call->sent ? "reading from"
                                                  : "writing to")
@@ -537,14 +553,14 @@ ngx_http_proxywasm_call_wait(ngx_http_proxywasm_call_t *call,
 
 static void
 ngx_http_proxywasm_call_retry(ngx_http_proxywasm_call_t *call,
-    const char *what)
+    const char *status, const char *what)
 {
     if (!call->received && ngx_http_proxywasm_call_next(call)) {
         ngx_http_proxywasm_call_connect(call);
         return;
     }
 
-    ngx_http_proxywasm_call_failed(call, "%s", what);
+    ngx_http_proxywasm_call_failed(call, status, "%s", what);
 }
 
 

@@ -293,14 +293,15 @@ ngx_http_proxywasm_call_resolve(ngx_http_proxywasm_call_t *call,
     ctx = resolver ? ngx_resolve_start(resolver, &temp) : NGX_NO_RESOLVER;
 
     if (ctx == NGX_NO_RESOLVER) {
-        ngx_http_proxywasm_call_failed(call,
+        ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_RESOLVER,
                                        "no resolver defined to resolve \"%V\"",
                                        &call->resolved.host);
         return;
     }
 
     if (ctx == NULL) {
-        ngx_http_proxywasm_call_failed(call, "no memory");
+        ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                       "no memory");
         return;
     }
 
@@ -314,7 +315,8 @@ ngx_http_proxywasm_call_resolve(ngx_http_proxywasm_call_t *call,
 
     if (ngx_resolve_name(ctx) != NGX_OK) {
         call->resolving = NULL;
-        ngx_http_proxywasm_call_failed(call, "\"%V\" could not be resolved",
+        ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_RESOLVER,
+                                       "\"%V\" could not be resolved",
                                        &call->resolved.host);
     }
 }
@@ -328,7 +330,7 @@ ngx_http_proxywasm_call_resolved(ngx_resolver_ctx_t *ctx)
     call = ctx->data;
 
     if (ctx->state) {
-        ngx_http_proxywasm_call_failed(call,
+        ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_RESOLVER,
                                     "\"%V\" could not be resolved (%i: %s)",
                                     &ctx->name, ctx->state,
                                     ngx_resolver_strerror(ctx->state));
@@ -372,7 +374,8 @@ ngx_http_proxywasm_call_balance(ngx_http_proxywasm_call_t *call)
     }
 
     if (rc != NGX_OK) {
-        ngx_http_proxywasm_call_failed(call, "no balancer");
+        ngx_http_proxywasm_call_failed(call, NGX_HTTP_PROXYWASM_BROKEN,
+                                       "no balancer");
         return;
     }
 
