@@ -12,6 +12,9 @@ unexport MAKEFLAGS
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 DESTDIR ?=
+# Where Debian's NGINX has modules, and the line of configuration that loads each.
+NGINX_MODULES_DIR ?= /usr/lib/nginx/modules
+NGINX_AVAILABLE_DIR ?= /usr/share/nginx/modules-available
 
 SETUP := @tools/setup.sh
 ENV := . tools/env.sh;
@@ -123,6 +126,23 @@ test-nginx: nginx guests filters ## what only the NGINX module has
 	$(SETUP) conformance
 	@build/tools/venv/bin/python -m pytest -n 4 -q tests/nginx
 
+.PHONY: test-nginx-versions
+test-nginx-versions: build guests filters ## NGINX 1.22 and 1.26 from their sources, with the modules built in; or SUITE=NAME of Debian
+	@echo "test-nginx-versions: tests/nginx/versions.sh"
+	$(SETUP) base nginx-build conformance
+	@tests/nginx/versions.sh $(SUITE)
+
+.PHONY: sanitize-nginx
+sanitize-nginx: guests filters ## the kit's NGINX cases and NGINX's own tests under ASan and UBSan
+	@echo "sanitize-nginx: tests/nginx/sanitize.sh"
+	$(SETUP) base rust nginx nginx-build test conformance
+	@tests/nginx/sanitize.sh
+
+.PHONY: test-install-nginx
+test-install-nginx: nginx filters ## a plugin with nothing but an installed library and installed NGINX modules
+	@echo "test-install-nginx: tests/nginx/install.sh"
+	@tests/nginx/install.sh
+
 .PHONY: soak-nginx
 soak-nginx: nginx guests filters ## NGINX under load while it is reloaded and workers are killed, and bodies of 1 GiB
 	@echo "soak-nginx: tests/nginx/soak.py"
@@ -165,6 +185,10 @@ header: ## writes include/proxywasm.h and include/proxywasm.sym anew from src/ff
 install: build ## the library under PREFIX=/usr/local, LIBDIR=PREFIX/lib, below DESTDIR
 	@packaging/install.sh "$(DESTDIR)" "$(PREFIX)" "$(LIBDIR)"
 
+.PHONY: install-nginx
+install-nginx: nginx ## NGINX's modules, which find the library in LIBDIR; NGINX_MODULES_DIR=/usr/lib/nginx/modules
+	@packaging/install-nginx.sh "$(DESTDIR)" "$(LIBDIR)" "$(NGINX_MODULES_DIR)" "$(NGINX_AVAILABLE_DIR)"
+
 # An installed copy inside build/, which the example is built against.
 .PHONY: stage
 stage: build
@@ -173,5 +197,6 @@ stage: build
 .PHONY: clean
 clean: ## removes what the targets above made; keeps build/tools
 	rm -rf target build/stage build/tests-c build/tests-c.log build/install-test build/cpp-example build/cpp-example.log
+	rm -rf build/nginx build/nginx-asan build/nginx-install build/nginx-source build/nginx-versions build/install-nginx-test
 	@$(MAKE) --no-print-directory -C examples/filters clean
 	@$(MAKE) --no-print-directory -C tests/guests clean
