@@ -4,6 +4,7 @@
 # bindings/nginx/build-whole.sh SOURCE OUT: all of NGINX from its sources with the modules built in, as --add-module does; the
 # program is OUT/nginx.
 #
+#   NGINX_CC            the compiler, if not `cc`
 #   NGINX_SANITIZE      flags such as -fsanitize=address; also lets the C library allocate what NGINX otherwise takes from
 #                       larger blocks, so that each piece has an end that is watched
 #   PROXYWASM_INCLUDE, PROXYWASM_LIB, PROXYWASM_RPATH
@@ -30,7 +31,7 @@ if [ -n "${NGINX_SANITIZE:-}" ]; then
     cc+=" $NGINX_SANITIZE -DNGX_DEBUG_PALLOC=1"
     flags+=("--with-ld-opt=$NGINX_SANITIZE")
 fi
-flags+=("--with-cc-opt=$cc")
+flags+=("--with-cc-opt=$cc" ${NGINX_CC:+"--with-cc=$NGINX_CC"})
 
 stamp="$source ${flags[*]} ${PROXYWASM_LIB:-} ${PROXYWASM_RPATH:-} $(cat "$root/bindings/nginx/config" "${BASH_SOURCE[0]}")"
 if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then

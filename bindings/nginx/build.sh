@@ -6,6 +6,7 @@
 #
 #   NGINX_SOURCES       configured sources, as in nginx-dev
 #   NGINX_OUT           where to build
+#   NGINX_CC            the compiler, if not `cc`
 #   NGINX_SANITIZE      flags such as -fsanitize=address, for the module
 #   PROXYWASM_INCLUDE, PROXYWASM_LIB, PROXYWASM_RPATH
 #                       where proxywasm.h and libproxywasm.so are, and where the library will be
@@ -22,7 +23,7 @@ flock 9
 
 # What the configuration of the tree depends on.
 stamp=$(cat "$sources/conf_flags" "$root/bindings/nginx/config" "${BASH_SOURCE[0]}" && nginx -v 2>&1)
-stamp+=" ${NGINX_SANITIZE:-} ${PROXYWASM_INCLUDE:-} ${PROXYWASM_LIB:-} ${PROXYWASM_RPATH:-}"
+stamp+=" ${NGINX_CC:-} ${NGINX_SANITIZE:-} ${PROXYWASM_INCLUDE:-} ${PROXYWASM_LIB:-} ${PROXYWASM_RPATH:-}"
 if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then
     echo "nginx: configuring"
     rm -rf "$tree"
@@ -36,6 +37,7 @@ if [ "$(cat "$out/stamp" 2>/dev/null)" != "$stamp" ]; then
         . ./conf_flags
         # Debian builds its stream module apart, with these.
         ./configure "${NGX_CONF_FLAGS[@]}" --with-stream=dynamic --with-stream_ssl_module --with-stream_realip_module \
+            ${NGINX_CC:+"--with-cc=$NGINX_CC"} \
             ${NGINX_SANITIZE:+"--with-cc-opt=$NGINX_SANITIZE" "--with-ld-opt=$NGINX_SANITIZE"} \
             --add-dynamic-module="$root/bindings/nginx"
     ) >"$out/configure.log" 2>&1 || {

@@ -30,12 +30,14 @@ RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address CARGO_PROFILE_RELEASE_LTO=off CA
 ln -sfn ../cargo/x86_64-unknown-linux-gnu/release/libproxywasm.so "$out/lib/libproxywasm.so"
 ln -sfn libproxywasm.so "$out/lib/$soname"
 
-export NGINX_SANITIZE=$flags PROXYWASM_LIB=$out/lib
+# Not gcc: with both sanitizers, its runtime writes one's reports into no file.
+export NGINX_CC=clang-14 NGINX_SANITIZE=$flags PROXYWASM_LIB=$out/lib
 preload=
 if [ $stock = yes ]; then
+    NGINX_SANITIZE+=" -shared-libasan"
     NGINX_OUT=$out/module bindings/nginx/build.sh
     program=/usr/sbin/nginx
-    preload="export LD_PRELOAD=$(gcc -print-file-name=libasan.so):$(gcc -print-file-name=libubsan.so)"
+    preload="export LD_PRELOAD=$(clang-14 -print-file-name=libclang_rt.asan-x86_64.so)"
     export NGINX_MODULES=$out/module
     watched=("$out"/module/*.so)
 else
@@ -63,8 +65,8 @@ wrapper=$out/nginx
 cat >"$wrapper" <<END
 #!/bin/bash
 $preload
-export ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0:use_sigaltstack=0:detect_stack_use_after_return=0:log_path=$reports/asan
-export UBSAN_OPTIONS=print_stacktrace=1:log_path=$reports/ubsan
+export ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0:use_sigaltstack=0:detect_stack_use_after_return=0:log_path=$reports/report
+export UBSAN_OPTIONS=print_stacktrace=1
 # Under its own name, for a binary that replaces itself.
 exec -a "\$0" $program "\$@"
 END

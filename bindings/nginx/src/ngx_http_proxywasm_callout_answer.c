@@ -121,7 +121,12 @@ ngx_http_proxywasm_answer_room(ngx_http_proxywasm_call_t *call)
         return NGX_ERROR;
     }
 
-    b->last = ngx_cpymem(start, b->pos, rest);
+    b->last = start;
+
+    if (rest) {
+        b->last = ngx_cpymem(start, b->pos, rest);
+    }
+
     b->start = start;
     b->pos = start;
     b->end = start + size;

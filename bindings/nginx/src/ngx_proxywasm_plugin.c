@@ -86,7 +86,9 @@ ngx_proxywasm_add_plugin(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *config)
         if (plugin->name.len == name->len
             && plugin->config.len == config->len
             && ngx_strncmp(plugin->name.data, name->data, name->len) == 0
-            && ngx_memcmp(plugin->config.data, config->data, config->len) == 0)
+            && (config->len == 0
+                || ngx_memcmp(plugin->config.data, config->data, config->len)
+                   == 0))
         {
             plugin->service = 0;
             return plugin;
