@@ -162,11 +162,19 @@ ngx_http_proxywasm_answer(ngx_http_proxywasm_ctx_t *ctx)
 }
 
 
-/* Its response has begun: plugins that have not let it pass need not any more. */
+/*
+ * Its response begins: plugins that have not let it pass need not any more.
+ * What is left of its body is not the next request.
+ */
 
 void
 ngx_http_proxywasm_leave_request(ngx_http_proxywasm_ctx_t *ctx)
 {
+    if (ctx->body_reading && !ctx->body_ended) {
+        ctx->request->keepalive = 0;
+        ctx->request->lingering_close = 1;
+    }
+
     if (!ctx->request_passed || (ctx->body_reading && !ctx->body_read)) {
         ctx->request_over = 1;
         ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_REQUEST, 0);
@@ -262,7 +270,8 @@ ngx_http_proxywasm_pause(ngx_http_proxywasm_ctx_t *ctx, ngx_uint_t way,
 /*
  * NGINX has timers for a client that does not send its body, or does not take
  * the response.  They do not concern one that waits for a plugin; but that it
- * leaves is to be noticed.
+ * leaves is to be noticed.  And nobody waits for the rest of a response that
+ * was replaced.
  */
 
 static void
@@ -295,6 +304,15 @@ ngx_http_proxywasm_settle(ngx_http_proxywasm_ctx_t *ctx)
         && c->write->timer_set)
     {
         ngx_del_timer(c->write);
+    }
+
+    if (ctx->dropping
+        && r->upstream
+        && r->upstream->cleanup
+        && !r->main->blocked)
+    {
+        ngx_http_proxywasm_stop_upstream(r);
+        ngx_http_finalize_request(r, NGX_OK);
     }
 }
 

@@ -18,6 +18,7 @@ static ngx_int_t ngx_http_proxywasm_pass_response(
     ngx_chain_t *end);
 static ngx_int_t ngx_http_proxywasm_pass(ngx_http_proxywasm_ctx_t *ctx,
     ngx_chain_t *out);
+static ngx_uint_t ngx_http_proxywasm_is_cut(ngx_http_request_t *r);
 static void ngx_http_proxywasm_go_on(ngx_http_request_t *r, ngx_int_t rc);
 static ngx_int_t ngx_http_proxywasm_set_local(ngx_http_proxywasm_ctx_t *ctx,
     ngx_http_proxywasm_local_t *local);
@@ -250,6 +251,16 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 
             /* nothing but a wish to flush, or the end of what has none */
 
+            if ((r->buffered & NGX_HTTP_PROXYWASM_BUFFERED)
+                && !ctx->response_end_shown
+                && ngx_http_proxywasm_is_cut(r))
+            {
+                /* nothing that plugins wait for will come */
+                ngx_proxywasm_consume(in, NULL);
+                return ngx_http_proxywasm_replace(ctx, NGX_HTTP_BAD_GATEWAY)
+                       == NGX_ERROR ? NGX_ERROR : NGX_OK;
+            }
+
             if (ctx->response_passed && cl == NULL) {
                 return ngx_http_proxywasm_pass(ctx, in);
             }
@@ -294,6 +305,22 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 
         in = cl;
     }
+}
+
+
+/*
+ * An upstream that has failed in the middle of its response: NGINX has let go of
+ * it, and flushes what it has.
+ */
+
+static ngx_uint_t
+ngx_http_proxywasm_is_cut(ngx_http_request_t *r)
+{
+    return r->upstream
+           && r->upstream->header_sent
+           && r->upstream->cleanup == NULL
+           && !r->cached
+           && !r->keepalive;
 }
 
 
@@ -454,11 +481,6 @@ ngx_http_proxywasm_send_local(ngx_http_request_t *r,
         return rc;
     }
 
-    if (r->reading_body) {
-        /* the rest of it would be taken for the next request */
-        r->keepalive = 0;
-    }
-
     if (ngx_http_proxywasm_set_local(ctx, local) != NGX_OK) {
         return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
@@ -515,6 +537,7 @@ ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx, ngx_uint_t status)
 
     ctx->response_passed = 1;
     ctx->dropping = 1;
+    ngx_http_proxywasm_post(ctx);
 
     if (ngx_http_proxywasm_set_local(ctx, local) != NGX_OK) {
         return NGX_ERROR;
