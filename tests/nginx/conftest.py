@@ -18,7 +18,7 @@ from master import open_to_workers
 CONFIGURATION = """
 {modules}
 daemon off;
-worker_processes 1;
+worker_processes {workers};
 pid {directory}/nginx.pid;
 error_log stderr {log_level};
 {main}
@@ -55,7 +55,7 @@ class Nginx:
         self._directory, self._upstream = directory, upstream
         self._started: list[Proxy] = []
 
-    def _write(self, port: int, admin_port: int, log_level: str = "info", **places: str) -> Path:
+    def _write(self, port: int, admin_port: int, log_level: str = "info", workers: int = 1, **places: str) -> Path:
         text = {"main": "", "wasm": "", "http": "", "server": "", "listen": "", **places}
         file = self._directory / f"nginx-{port}.conf"
         fixed = {
@@ -65,7 +65,7 @@ class Nginx:
             "port": port,
             "admin_port": admin_port,
         }
-        file.write_text(CONFIGURATION.format(**fixed, log_level=log_level, **text))
+        file.write_text(CONFIGURATION.format(**fixed, log_level=log_level, workers=workers, **text))
         return file
 
     def __call__(self, **places: str) -> Proxy:

@@ -12,6 +12,7 @@
 static void ngx_http_proxywasm_cleanup(void *data);
 static void ngx_http_proxywasm_on_event(ngx_event_t *ev);
 static void ngx_http_proxywasm_answer(ngx_http_proxywasm_ctx_t *ctx);
+static void ngx_http_proxywasm_drop_body(ngx_http_request_t *r);
 static void ngx_http_proxywasm_settle(ngx_http_proxywasm_ctx_t *ctx);
 static void ngx_http_proxywasm_on_timeout(ngx_http_proxywasm_ctx_t *ctx);
 static void ngx_http_proxywasm_stop_upstream(ngx_http_request_t *r);
@@ -162,22 +163,69 @@ ngx_http_proxywasm_answer(ngx_http_proxywasm_ctx_t *ctx)
 }
 
 
-/*
- * Its response begins: plugins that have not let it pass need not any more.
- * What is left of its body is not the next request.
- */
+/* Its response begins: plugins that have not let it pass need not any more. */
 
 void
 ngx_http_proxywasm_leave_request(ngx_http_proxywasm_ctx_t *ctx)
 {
-    if (ctx->body_reading && !ctx->body_ended) {
-        ctx->request->keepalive = 0;
-        ctx->request->lingering_close = 1;
-    }
-
     if (!ctx->request_passed || (ctx->body_reading && !ctx->body_read)) {
         ctx->request_over = 1;
         ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_REQUEST, 0);
+    }
+
+    if (ctx->body_reading && !ctx->body_read) {
+        ctx->body_read = 1;
+        ngx_http_proxywasm_drop_body(ctx->request);
+    }
+}
+
+
+/*
+ * What is left of a body is not the next request.  NGINX itself throws away only
+ * one that it has not begun to read.
+ */
+
+static void
+ngx_http_proxywasm_drop_body(ngx_http_request_t *r)
+{
+    ngx_connection_t         *c;
+    ngx_http_request_body_t  *rb;
+
+    c = r->connection;
+    rb = r->request_body;
+
+    if (c->read->timer_set) {
+        ngx_del_timer(c->read);
+    }
+
+    r->read_event_handler = ngx_http_block_reading;
+
+    if (rb == NULL || rb->rest == 0) {
+        return;
+    }
+
+#if (NGX_HTTP_V2)
+    if (r->stream) {
+        /* what comes on it does not disturb others */
+        return;
+    }
+#endif
+
+    r->lingering_close = 1;
+
+    if (!r->keepalive) {
+        return;
+    }
+
+    /* in what comes in chunks it is how much may be looked at */
+    r->headers_in.content_length_n = ngx_max(rb->rest, 1);
+
+    r->read_event_handler = ngx_http_discarded_request_body_handler;
+    r->discard_body = 1;
+    r->main->count++;
+
+    if (ngx_handle_read_event(c->read, 0) != NGX_OK) {
+        c->error = 1;
     }
 }
 
@@ -192,17 +240,8 @@ ngx_http_proxywasm_end(ngx_http_proxywasm_ctx_t *ctx, ngx_int_t rc)
     r = ctx->request;
 
     ctx->request_over = 1;
+    ngx_http_proxywasm_leave_request(ctx);
     ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_REQUEST, 0);
-
-    if (ctx->body_reading && !ctx->body_read) {
-        /* nobody waits for the body any more */
-        ctx->body_read = 1;
-        r->read_event_handler = ngx_http_block_reading;
-
-        if (r->connection->read->timer_set) {
-            ngx_del_timer(r->connection->read);
-        }
-    }
 
     if (rc == NGX_HTTP_CLOSE && r != r->main) {
         /* not the client's connection; no plugin sees what takes its place */

@@ -7,7 +7,11 @@
 
 
 #include "ngx_http_proxywasm.h"
-#include <sys/resource.h>
+
+
+/* how long other workers are waited for, and how often one looks */
+#define NGX_HTTP_PROXYWASM_ANSWER_TIME  300
+#define NGX_HTTP_PROXYWASM_ANSWER_STEP  2
 
 
 /* A text that grows. */
@@ -21,11 +25,32 @@ typedef struct {
 } ngx_http_proxywasm_text_t;
 
 
+/* A request for the status, which waits for workers. */
+typedef struct {
+    ngx_http_request_t  *request;
+    ngx_event_t          timer;
+    ngx_msec_t           end;
+    ngx_atomic_uint_t    number;
+} ngx_http_proxywasm_asker_t;
+
+
 static ngx_int_t ngx_http_proxywasm_metrics_handler(ngx_http_request_t *r);
 static ngx_int_t ngx_http_proxywasm_status_handler(ngx_http_request_t *r);
+static void ngx_http_proxywasm_stop_asking(void *data);
+static void ngx_http_proxywasm_on_answers(ngx_event_t *ev);
+static ngx_uint_t ngx_http_proxywasm_answered(
+    ngx_http_proxywasm_asker_t *asker);
+static ngx_int_t ngx_http_proxywasm_send_status(
+    ngx_http_proxywasm_asker_t *asker);
+static void ngx_http_proxywasm_add_stats(ngx_proxywasm_stats_t *sum,
+    ngx_proxywasm_stats_t *stats);
+static void ngx_http_proxywasm_status_counts(ngx_http_proxywasm_text_t *text,
+    ngx_proxywasm_stats_t *stats);
 static void ngx_http_proxywasm_status_plugins(ngx_http_proxywasm_text_t *text,
-    ngx_proxywasm_conf_t *conf);
-static ngx_int_t ngx_http_proxywasm_begin_text(ngx_http_request_t *r,
+    ngx_proxywasm_conf_t *conf, ngx_proxywasm_stats_t *stats,
+    ngx_uint_t whole);
+static ngx_int_t ngx_http_proxywasm_accept(ngx_http_request_t *r);
+static void ngx_http_proxywasm_begin_text(ngx_http_request_t *r,
     ngx_http_proxywasm_text_t *text);
 static void ngx_http_proxywasm_append(void *data, proxywasm_slice bytes);
 static void ngx_http_proxywasm_print(ngx_http_proxywasm_text_t *text,
@@ -75,10 +100,12 @@ ngx_http_proxywasm_metrics_handler(ngx_http_request_t *r)
 
     static ngx_str_t  type = ngx_string("text/plain; version=0.0.4");
 
-    rc = ngx_http_proxywasm_begin_text(r, &text);
+    rc = ngx_http_proxywasm_accept(r);
     if (rc != NGX_OK) {
         return rc;
     }
+
+    ngx_http_proxywasm_begin_text(r, &text);
 
     conf = (ngx_proxywasm_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
                                                  ngx_proxywasm_module);
@@ -94,68 +121,222 @@ ngx_http_proxywasm_metrics_handler(ngx_http_request_t *r)
 }
 
 
-/* Tells of the worker that answers. */
+/*
+ * Other workers are asked, and given a moment to answer.  What is told of one that
+ * has not, since a plugin keeps it busy, is older.
+ */
 
 static ngx_int_t
 ngx_http_proxywasm_status_handler(ngx_http_request_t *r)
 {
-    ngx_int_t                   rc;
-    struct rusage               usage;
-    ngx_proxywasm_conf_t       *conf;
-    proxywasm_worker_stats      stats;
-    ngx_http_proxywasm_text_t   text;
+    ngx_int_t                    rc;
+    ngx_pool_cleanup_t          *cln;
+    ngx_http_proxywasm_asker_t  *asker;
 
-    static ngx_str_t  type = ngx_string("application/json");
-
-    rc = ngx_http_proxywasm_begin_text(r, &text);
+    rc = ngx_http_proxywasm_accept(r);
     if (rc != NGX_OK) {
         return rc;
     }
 
+    cln = ngx_pool_cleanup_add(r->pool, sizeof(ngx_http_proxywasm_asker_t));
+    if (cln == NULL) {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    }
+
+    asker = cln->data;
+    ngx_memzero(asker, sizeof(ngx_http_proxywasm_asker_t));
+
+    asker->request = r;
+    asker->end = ngx_current_msec + NGX_HTTP_PROXYWASM_ANSWER_TIME;
+    asker->number = ngx_proxywasm_ask_stats();
+
+    if (ngx_http_proxywasm_answered(asker)) {
+        return ngx_http_proxywasm_send_status(asker);
+    }
+
+    cln->handler = ngx_http_proxywasm_stop_asking;
+
+    asker->timer.handler = ngx_http_proxywasm_on_answers;
+    asker->timer.data = asker;
+    asker->timer.log = r->connection->log;
+
+    ngx_add_timer(&asker->timer, NGX_HTTP_PROXYWASM_ANSWER_STEP);
+
+    r->main->count++;
+    r->read_event_handler = r == r->main ? ngx_http_test_reading
+                                         : ngx_http_request_empty_handler;
+    r->write_event_handler = ngx_http_request_empty_handler;
+
+    return NGX_DONE;
+}
+
+
+static void
+ngx_http_proxywasm_stop_asking(void *data)
+{
+    ngx_http_proxywasm_asker_t *asker = data;
+
+    if (asker->timer.timer_set) {
+        ngx_del_timer(&asker->timer);
+    }
+}
+
+
+static void
+ngx_http_proxywasm_on_answers(ngx_event_t *ev)
+{
+    ngx_connection_t            *c;
+    ngx_http_request_t          *r;
+    ngx_http_proxywasm_asker_t  *asker;
+
+    asker = ev->data;
+    r = asker->request;
+    c = r->connection;
+
+    if ((ngx_msec_int_t) (asker->end - ngx_current_msec) > 0
+        && !ngx_http_proxywasm_answered(asker))
+    {
+        ngx_add_timer(ev, NGX_HTTP_PROXYWASM_ANSWER_STEP);
+        return;
+    }
+
+    ngx_http_set_log_request(c->log, r);
+
+    ngx_http_finalize_request(r, ngx_http_proxywasm_send_status(asker));
+
+    ngx_http_run_posted_requests(c);
+}
+
+
+static ngx_uint_t
+ngx_http_proxywasm_answered(ngx_http_proxywasm_asker_t *asker)
+{
+    uint32_t               place;
+    ngx_int_t              rc;
+    ngx_proxywasm_stats_t  stats;
+
+    place = 0;
+
+    do {
+        rc = ngx_proxywasm_next_stats(&place, asker->number, &stats);
+    } while (rc == NGX_OK);
+
+    return rc == NGX_DONE;
+}
+
+
+static ngx_int_t
+ngx_http_proxywasm_send_status(ngx_http_proxywasm_asker_t *asker)
+{
+    uint32_t                    place;
+    ngx_uint_t                  workers;
+    ngx_http_request_t         *r;
+    ngx_proxywasm_conf_t       *conf;
+    ngx_proxywasm_stats_t       stats, sum;
+    ngx_http_proxywasm_text_t   text;
+
+    static ngx_str_t  type = ngx_string("application/json");
+
+    r = asker->request;
+
+    ngx_http_proxywasm_begin_text(r, &text);
+
     conf = (ngx_proxywasm_conf_t *) ngx_get_conf(ngx_cycle->conf_ctx,
                                                  ngx_proxywasm_module);
 
-    ngx_memzero(&stats, sizeof(proxywasm_worker_stats));
-    stats.struct_size = sizeof(proxywasm_worker_stats);
-
-    if (ngx_proxywasm_worker
-        && proxywasm_worker_get_stats(ngx_proxywasm_worker, &stats)
-           != PROXYWASM_RESULT_OK)
-    {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    if (getrusage(RUSAGE_SELF, &usage) == -1) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
     ngx_http_proxywasm_print(&text, "{\"version\":\"%s\",\"nginx\":\"%s\","
-                             "\"workers\":[{\"pid\":%P,",
-                             proxywasm_version(), NGINX_VERSION, ngx_pid);
+                             "\"workers\":[",
+                             proxywasm_version(), NGINX_VERSION);
 
-    ngx_http_proxywasm_print(&text, "\"cpu_ms\":%uL,\"vms\":%uL,"
-                             "\"vms_created\":%uL,\"vms_failed\":%uL,"
-                             "\"streams\":%uL,\"streams_created\":%uL,"
-                             "\"callouts\":%uL,\"memory\":%uL,",
-                             (uint64_t) (usage.ru_utime.tv_sec
-                                         + usage.ru_stime.tv_sec) * 1000
-                             + (uint64_t) (usage.ru_utime.tv_usec
-                                           + usage.ru_stime.tv_usec) / 1000,
-                             stats.vms, stats.vms_created, stats.vms_failed,
-                             stats.streams, stats.streams_created,
-                             stats.callouts, stats.memory);
+    ngx_memzero(&sum, sizeof(ngx_proxywasm_stats_t));
+    workers = 0;
+    place = 0;
 
-    ngx_http_proxywasm_status_plugins(&text, conf);
+    while (ngx_proxywasm_next_stats(&place, asker->number, &stats) != NGX_DONE)
+    {
+        if (workers == 0) {
+            sum.cycle = stats.cycle;
+            sum.plugins = stats.plugins;
+        }
 
-    ngx_http_proxywasm_print(&text, "}]}\n");
+        ngx_http_proxywasm_print(&text, "%s{\"pid\":%P,\"quitting\":%s,"
+                                 "\"age_ms\":%M,",
+                                 workers++ ? "," : "", stats.pid,
+                                 stats.quitting ? "true" : "false",
+                                 stats.time ? ngx_current_msec - stats.time
+                                            : 0);
+
+        ngx_http_proxywasm_status_counts(&text, &stats);
+
+        if (stats.cycle != sum.cycle) {
+            /* one of another configuration, with plugins of its own */
+            stats.plugins = 0;
+        }
+
+        ngx_http_proxywasm_print(&text, ",\"plugins\":");
+        ngx_http_proxywasm_status_plugins(&text, conf, &stats, 0);
+        ngx_http_proxywasm_print(&text, "}");
+
+        ngx_http_proxywasm_add_stats(&sum, &stats);
+    }
+
+    ngx_http_proxywasm_print(&text, "],\"total\":{\"workers\":%ui,", workers);
+    ngx_http_proxywasm_status_counts(&text, &sum);
+    ngx_http_proxywasm_print(&text, "},\"plugins\":");
+    ngx_http_proxywasm_status_plugins(&text, conf, &sum, 1);
+    ngx_http_proxywasm_print(&text, "}\n");
 
     return ngx_http_proxywasm_send_text(r, &text, &type);
 }
 
 
 static void
+ngx_http_proxywasm_add_stats(ngx_proxywasm_stats_t *sum,
+    ngx_proxywasm_stats_t *stats)
+{
+    ngx_uint_t  i;
+
+    sum->cpu_msec += stats->cpu_msec;
+    sum->worker.vms += stats->worker.vms;
+    sum->worker.vms_created += stats->worker.vms_created;
+    sum->worker.vms_failed += stats->worker.vms_failed;
+    sum->worker.streams += stats->worker.streams;
+    sum->worker.streams_created += stats->worker.streams_created;
+    sum->worker.callouts += stats->worker.callouts;
+    sum->worker.memory += stats->worker.memory;
+
+    for (i = 0; i < stats->plugins; i++) {
+        sum->failures[i] += stats->failures[i];
+
+        if (stats->failures[i]) {
+            sum->last_failure[i] = stats->last_failure[i];
+        }
+    }
+}
+
+
+static void
+ngx_http_proxywasm_status_counts(ngx_http_proxywasm_text_t *text,
+    ngx_proxywasm_stats_t *stats)
+{
+    ngx_http_proxywasm_print(text, "\"cpu_ms\":%uL,\"vms\":%uL,"
+                             "\"vms_created\":%uL,\"vms_failed\":%uL,"
+                             "\"streams\":%uL,\"streams_created\":%uL,"
+                             "\"callouts\":%uL,\"memory\":%uL",
+                             stats->cpu_msec, stats->worker.vms,
+                             stats->worker.vms_created,
+                             stats->worker.vms_failed, stats->worker.streams,
+                             stats->worker.streams_created,
+                             stats->worker.callouts, stats->worker.memory);
+}
+
+
+/* With where they come from, or their names alone. */
+
+static void
 ngx_http_proxywasm_status_plugins(ngx_http_proxywasm_text_t *text,
-    ngx_proxywasm_conf_t *conf)
+    ngx_proxywasm_conf_t *conf, ngx_proxywasm_stats_t *stats,
+    ngx_uint_t whole)
 {
     ngx_str_t                 *module;
     ngx_uint_t                 i;
@@ -164,25 +345,34 @@ ngx_http_proxywasm_status_plugins(ngx_http_proxywasm_text_t *text,
 
     plugins = conf->plugins.elts;
 
-    ngx_http_proxywasm_print(text, "\"plugins\":[");
+    ngx_http_proxywasm_print(text, "[");
 
-    for (i = 0; i < conf->plugins.nelts; i++) {
-        options = ngx_proxywasm_find_options(conf, &plugins[i]->name);
-        module = options ? &options->module : &plugins[i]->name;
+    for (i = 0; i < stats->plugins; i++) {
 
         ngx_http_proxywasm_print(text, "%s{\"name\":\"", i ? "," : "");
         ngx_http_proxywasm_print_string(text, &plugins[i]->name);
-        ngx_http_proxywasm_print(text, "\",\"module\":\"");
-        ngx_http_proxywasm_print_string(text, module);
-        ngx_http_proxywasm_print(text, "\",\"file\":\"");
-        ngx_http_proxywasm_print_string(text, &plugins[i]->file);
-        ngx_http_proxywasm_print(text, "\",\"line\":%ui,\"failures\":%ui,"
-                                 "\"last_failure\":",
-                                 plugins[i]->line, plugins[i]->failures);
 
-        if (plugins[i]->failures) {
+        if (whole) {
+            options = ngx_proxywasm_find_options(conf, &plugins[i]->name);
+            module = options ? &options->module : &plugins[i]->name;
+
+            ngx_http_proxywasm_print(text, "\",\"module\":\"");
+            ngx_http_proxywasm_print_string(text, module);
+            ngx_http_proxywasm_print(text, "\",\"file\":\"");
+            ngx_http_proxywasm_print_string(text, &plugins[i]->file);
+            ngx_http_proxywasm_print(text, "\",\"line\":%ui",
+                                     plugins[i]->line);
+
+        } else {
+            ngx_http_proxywasm_print(text, "\"");
+        }
+
+        ngx_http_proxywasm_print(text, ",\"failures\":%uD,\"last_failure\":",
+                                 stats->failures[i]);
+
+        if (stats->failures[i]) {
             ngx_http_proxywasm_print(text, "\"%s\"}",
-                             proxywasm_result_name(plugins[i]->last_failure));
+                             proxywasm_result_name(stats->last_failure[i]));
 
         } else {
             ngx_http_proxywasm_print(text, "null}");
@@ -196,18 +386,23 @@ ngx_http_proxywasm_status_plugins(ngx_http_proxywasm_text_t *text,
 /* ---- texts ---- */
 
 static ngx_int_t
-ngx_http_proxywasm_begin_text(ngx_http_request_t *r,
-    ngx_http_proxywasm_text_t *text)
+ngx_http_proxywasm_accept(ngx_http_request_t *r)
 {
     if (!(r->method & (NGX_HTTP_GET|NGX_HTTP_HEAD))) {
         return NGX_HTTP_NOT_ALLOWED;
     }
 
+    return ngx_http_discard_request_body(r);
+}
+
+
+static void
+ngx_http_proxywasm_begin_text(ngx_http_request_t *r,
+    ngx_http_proxywasm_text_t *text)
+{
     ngx_memzero(text, sizeof(ngx_http_proxywasm_text_t));
     text->pool = r->pool;
     text->next = &text->first;
-
-    return ngx_http_discard_request_body(r);
 }
 
 

@@ -160,6 +160,27 @@ typedef struct {
 } ngx_proxywasm_conf_t;
 
 
+/* plugins of a configuration, of which a worker tells others */
+#define NGX_PROXYWASM_STATS_PLUGINS  256
+
+
+/* How a worker is. */
+typedef struct {
+    ngx_pid_t                pid;
+    /* the question that this answers */
+    ngx_atomic_t             answered;
+    ngx_msec_t               time;
+    uint32_t                 cycle;      /* of which configuration */
+    ngx_uint_t               quitting;
+    uint64_t                 cpu_msec;
+    proxywasm_worker_stats   worker;
+    /* by plugin of the configuration */
+    ngx_uint_t               plugins;
+    uint32_t                 failures[NGX_PROXYWASM_STATS_PLUGINS];
+    int32_t                  last_failure[NGX_PROXYWASM_STATS_PLUGINS];
+} ngx_proxywasm_stats_t;
+
+
 /*
  * What the context of each stream, http or not, begins with: callbacks about
  * streams get nothing else.
@@ -278,6 +299,13 @@ ngx_int_t ngx_proxywasm_shm_start(ngx_cycle_t *cycle);
 ngx_int_t ngx_proxywasm_trial_begin(ngx_cycle_t *cycle);
 void ngx_proxywasm_trial_fill_host(proxywasm_host *host);
 void ngx_proxywasm_trial_end(ngx_cycle_t *cycle);
+
+/* ngx_proxywasm_stats.c */
+
+ngx_int_t ngx_proxywasm_stats_init(ngx_cycle_t *cycle);
+ngx_atomic_uint_t ngx_proxywasm_ask_stats(void);
+ngx_int_t ngx_proxywasm_next_stats(uint32_t *place, ngx_atomic_uint_t number,
+    ngx_proxywasm_stats_t *copy);
 
 /* ngx_proxywasm_bell.c */
 

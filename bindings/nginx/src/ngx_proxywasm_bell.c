@@ -12,9 +12,6 @@
 #include <ngx_channel.h>
 
 
-#define NGX_PROXYWASM_BELLS  1024
-
-
 static void ngx_proxywasm_bell_on_ring(ngx_event_t *ev);
 
 
@@ -144,6 +141,25 @@ uint32_t
 ngx_proxywasm_bell_place(void)
 {
     return ngx_proxywasm_bell_mine;
+}
+
+
+/* Who has a place, 0 for nobody that lives.  NGX_DONE: there is no such place. */
+
+ngx_int_t
+ngx_proxywasm_bell_owner(uint32_t place, ngx_pid_t *pid)
+{
+    if (place >= ngx_proxywasm_bell_count) {
+        return NGX_DONE;
+    }
+
+    *pid = (ngx_pid_t) ngx_proxywasm_bell_pids[place];
+
+    if (*pid && kill(*pid, 0) == -1 && ngx_errno == NGX_ESRCH) {
+        *pid = 0;
+    }
+
+    return NGX_OK;
 }
 
 

@@ -574,7 +574,8 @@ ngx_proxywasm_init_module(ngx_cycle_t *cycle)
     ngx_proxywasm_trial_end(cycle);
     ngx_proxywasm_trim();
 
-    return ngx_proxywasm_bell_hang(cycle);
+    return ngx_proxywasm_bell_hang(cycle) == NGX_OK
+           ? ngx_proxywasm_stats_init(cycle) : NGX_ERROR;
 }
 
 

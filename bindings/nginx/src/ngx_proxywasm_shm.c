@@ -17,6 +17,7 @@
 #define NGX_PROXYWASM_NAME_MIN      6
 
 
+static void ngx_proxywasm_on_bell(ngx_event_t *ev);
 static ngx_int_t ngx_proxywasm_check_size(ngx_conf_t *cf, size_t *size);
 static ngx_int_t ngx_proxywasm_add_zone(ngx_conf_t *cf,
     ngx_proxywasm_conf_t *conf, ngx_uint_t type, ngx_str_t *name, size_t size,
@@ -354,7 +355,15 @@ ngx_proxywasm_shm_fill_host(proxywasm_host *host)
 ngx_int_t
 ngx_proxywasm_shm_start(ngx_cycle_t *cycle)
 {
-    return ngx_proxywasm_bell_answer(cycle, ngx_proxywasm_queue_deliver);
+    return ngx_proxywasm_bell_answer(cycle, ngx_proxywasm_on_bell);
+}
+
+
+static void
+ngx_proxywasm_on_bell(ngx_event_t *ev)
+{
+    ngx_proxywasm_answer_stats();
+    ngx_proxywasm_queue_deliver(ev);
 }
 
 

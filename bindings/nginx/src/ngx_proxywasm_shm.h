@@ -22,6 +22,9 @@
 #define NGX_PROXYWASM_ZONE_QUEUE    1
 #define NGX_PROXYWASM_ZONE_METRICS  2
 
+/* places of workers */
+#define NGX_PROXYWASM_BELLS         1024
+
 #define NGX_PROXYWASM_EVICT_SLRU    0
 #define NGX_PROXYWASM_EVICT_LRU     1
 #define NGX_PROXYWASM_EVICT_NONE    2
@@ -146,10 +149,15 @@ void ngx_proxywasm_metrics_fill_host(proxywasm_host *host);
 ngx_int_t ngx_proxywasm_bell_answer(ngx_cycle_t *cycle,
     ngx_event_handler_pt handler);
 uint32_t ngx_proxywasm_bell_place(void);
+ngx_int_t ngx_proxywasm_bell_owner(uint32_t place, ngx_pid_t *pid);
 ngx_uint_t ngx_proxywasm_bell_heard(uint32_t place, ngx_pid_t pid);
 void ngx_proxywasm_bell_ring(uint32_t place, ngx_pid_t pid);
 
 extern uint32_t  ngx_proxywasm_bell_cycle;
+
+/* ngx_proxywasm_stats.c */
+
+void ngx_proxywasm_answer_stats(void);
 
 
 #endif /* NGX_PROXYWASM_SHM_H_INCLUDED */
