@@ -96,6 +96,33 @@ ngx_http_proxywasm_field(int32_t map, ngx_str_t *name)
 }
 
 
+/* How many there are, at once. */
+
+ngx_uint_t
+ngx_http_proxywasm_count_fields(ngx_http_request_t *r, int32_t map)
+{
+    ngx_http_proxywasm_ctx_t  *ctx;
+
+    ctx = ngx_http_proxywasm_get_ctx(r);
+
+    switch (map) {
+
+    case PROXYWASM_MAP_REQUEST_HEADERS:
+        return 4 - ctx->no_method - ctx->no_path - ctx->no_authority;
+
+    case PROXYWASM_MAP_RESPONSE_HEADERS:
+        return !ctx->no_status
+               + (r->headers_out.content_type.len != 0)
+               + (r->headers_out.content_length_n != -1)
+               + (r->headers_out.last_modified == NULL
+                  && r->headers_out.last_modified_time != -1);
+
+    default:
+        return 0;
+    }
+}
+
+
 ngx_uint_t
 ngx_http_proxywasm_has_field(ngx_http_request_t *r,
     ngx_http_proxywasm_field_e field)

@@ -126,18 +126,12 @@ ngx_http_proxywasm_get_headers(void *user_data, void *stream_data, int32_t map,
 ngx_uint_t
 ngx_http_proxywasm_count_headers(ngx_http_request_t *r, int32_t map)
 {
-    ngx_uint_t                   i, n;
-    ngx_list_t                  *list;
-    ngx_list_part_t             *part;
-    ngx_table_elt_t             *h;
-    ngx_http_proxywasm_field_e   field, last;
+    ngx_uint_t        i, n;
+    ngx_list_t       *list;
+    ngx_list_part_t  *part;
+    ngx_table_elt_t  *h;
 
-    n = 0;
-    ngx_http_proxywasm_fields(map, &field, &last);
-
-    for ( /* void */ ; field <= last; field++) {
-        n += ngx_http_proxywasm_has_field(r, field);
-    }
+    n = ngx_http_proxywasm_count_fields(r, map);
 
     list = ngx_http_proxywasm_list(r, map);
 

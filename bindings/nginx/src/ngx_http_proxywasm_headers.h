@@ -47,6 +47,8 @@ typedef enum {
 
 ngx_http_proxywasm_field_e ngx_http_proxywasm_field(int32_t map,
     ngx_str_t *name);
+ngx_uint_t ngx_http_proxywasm_count_fields(ngx_http_request_t *r,
+    int32_t map);
 ngx_uint_t ngx_http_proxywasm_has_field(ngx_http_request_t *r,
     ngx_http_proxywasm_field_e field);
 void ngx_http_proxywasm_get_field(ngx_http_request_t *r,
