@@ -5,7 +5,7 @@ import gzip
 import time
 
 import pytest
-from http_site import FILE, call, connected
+from http_site import FILE, call, connected, logged
 from kit.wasm import LEAST, Function, module
 
 STATUS = ["get", "response_headers", ":status"]
@@ -129,6 +129,21 @@ def test_ranges(site, header):
     orders = {"status": 206, "headers": [["content-range", "bytes 0-3/10"]], "body": "part"}
     reply = proxy.get("/proxied", headers=[("range", "bytes=0-3")], upstream=orders, probe=SEEN)
     assert (reply.status, reply.body, seen(reply)[0]) == (206, b"part", "206")
+
+
+def test_slices(site, header):
+    """A plugin that takes part in bodies would see the first part of one, and nothing of the others."""
+    sliced = "slice 8k; proxy_set_header Range $slice_range; proxy_pass http://backend_file/file;"
+    proxy = site(
+        f"location = /header {{ proxy_wasm header; {sliced} }} location = /body {{ proxy_wasm probe; {sliced} }}",
+        http="server { listen unix:{root}/sock; location / { root {root}; } } upstream backend_file { server unix:{root}/sock; }",
+        wasm=header,
+    )
+    assert proxy.get("/header").body == FILE.encode()
+    part = proxy.get("/header", headers=[("range", "bytes=10000-30000")])
+    assert (part.status, part.body) == (206, FILE[10000:30001].encode())
+    assert proxy.get("/body").status == 500
+    assert logged(proxy, 'do not go with "slice"')
 
 
 # ---- Filters behind ----

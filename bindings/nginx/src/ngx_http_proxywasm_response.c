@@ -81,6 +81,20 @@ ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
           || r->headers_out.status == NGX_HTTP_NOT_MODIFIED;
 
     if (ctx->chain->phases & PROXYWASM_PHASE_RESPONSE_BODY) {
+
+        if (r->subrequest_ranges) {
+            /*
+             * "slice": of the body only the first part comes by here, and the
+             * others would overtake what plugins hold back of it
+             */
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "[wasm] plugins that take part in response bodies "
+                          "do not go with \"slice\"");
+            rc = ngx_http_proxywasm_replace(ctx,
+                                            NGX_HTTP_INTERNAL_SERVER_ERROR);
+            return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
+        }
+
         r->filter_need_in_memory = 1;
 
         /* plugins see all of the body, and may change its length */
