@@ -33,7 +33,7 @@ build: ## the library, into target/release
 	@packaging/link-soname.sh target/release
 
 .PHONY: test
-test: test-rust test-c test-install test-example test-conformance ## every test
+test: test-rust test-c test-install test-example test-conformance test-nginx ## every test
 
 .PHONY: test-rust
 test-rust: filters ## the tests of the core and the C boundary, in Rust
@@ -78,7 +78,7 @@ test-example: ## the example proxy's own test
 .PHONY: conformance-parts
 conformance-parts:
 	$(SETUP) base conformance
-	@$(MAKE) --no-print-directory -j 2 example filters guests
+	@$(MAKE) --no-print-directory -j 2 example filters guests nginx
 
 .PHONY: conformance
 conformance: conformance-parts ## the same plugins and cases on every host, or HOST=NAME; writes docs/conformance.md

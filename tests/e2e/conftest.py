@@ -66,7 +66,8 @@ def pytest_collection_modifyitems(items):
         info = info_of(item.function, item.module)
         if info is None:
             raise pytest.UsageError(f"{item.nodeid}: every test of the kit is a case: @case(title, envoy=…)")
-        if unknown := set(info.needs) - set(FEATURES):
+        item.needs = [need.format(**item.callspec.params) for need in info.needs]
+        if unknown := set(item.needs) - set(FEATURES):
             raise pytest.UsageError(f"{item.nodeid}: no such feature: {unknown}")
         if timeout := getattr(item.function, "case_timeout", None):
             item.add_marker(pytest.mark.timeout(timeout))
@@ -83,7 +84,7 @@ class NotApplicable(pytest.skip.Exception):
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     cannot = HOSTS[item.host_name].cannot
-    reasons = [cannot[key] for key in (*item.case.needs, case_id(item)) if key in cannot]
+    reasons = [cannot[key] for key in (*item.needs, case_id(item)) if key in cannot]
     if reasons:
         raise NotApplicable(f"n/a: {reasons[0]}")
 

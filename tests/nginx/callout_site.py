@@ -15,12 +15,13 @@ from hosts import nginx
 from kit.client import Proxy
 from kit.setup import Setup, probe
 from kit.upstream import Upstream
+from ports import free_port
 
 
 def text(
     directory: Path, upstream: Upstream, wasm="", http="", location="", events="", on=None, ports=None, **setup
 ) -> str:
-    ports = ports or [nginx.free_port() for _ in range(3)]
+    ports = ports or [free_port() for _ in range(3)]
     base = nginx.configuration(Setup(plugins=(probe(on=on),), **setup), directory, *ports, upstream.port)
     for mark, more in (("wasm {\n", wasm), ("http {\n", http), ("location / {\n", location), ("events {", events)):
         assert base.count(mark) == 1
@@ -34,7 +35,7 @@ class Site:
         self.directory.chmod(0o755)
         self.upstream = Upstream()
         self.server = nginx.NginxServer(Setup(**{k: v for k, v in options.items() if k == "workers"}), self.directory)
-        ports = [nginx.free_port() for _ in range(3)]
+        ports = [free_port() for _ in range(3)]
         self.server.port, self.server.http2_port, self.server.admin_port = ports
         file = self.directory / "nginx.conf"
         file.write_text(text(self.directory, self.upstream, ports=ports, **options))

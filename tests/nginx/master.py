@@ -11,7 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from hosts.nginx import PROGRAM, free_port, load_modules
+from hosts.nginx import PROGRAM, load_modules
+from ports import free_port
 
 # Before what a test has to add.
 CONFIGURATION = """

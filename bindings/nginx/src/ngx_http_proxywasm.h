@@ -88,6 +88,7 @@ typedef struct {
     unsigned                     no_method:1;
     unsigned                     no_path:1;
     unsigned                     no_authority:1;
+    unsigned                     no_scheme:1;
     unsigned                     no_status:1;
     /* what a plugin has written; it changes nothing here */
     ngx_str_t                    scheme;
@@ -97,6 +98,8 @@ typedef struct {
     /* the headers wait for the body */
     unsigned                     wants_body:1;
     unsigned                     body_reading:1;
+    /* the content handler reads it, and sends on what there is */
+    unsigned                     body_streams:1;
     unsigned                     body_read:1;
     unsigned                     body_ended:1;
     /* it has been answered without all plugins */
@@ -115,6 +118,8 @@ typedef struct {
     unsigned                     response_end_hidden:1;
     unsigned                     response_waiting:1;
     unsigned                     dropping:1;
+    /* as plugins have left it: NGINX may put its own in its place */
+    ngx_uint_t                   status;
     /* bytes of body that go on, before they are compressed */
     off_t                        response_size;
     /* bytes of body that plugins have been shown and hold back */
@@ -159,19 +164,29 @@ ngx_int_t ngx_http_proxywasm_request_body_filter(ngx_http_request_t *r,
 
 extern ngx_http_request_body_filter_pt  ngx_http_proxywasm_next_request_body;
 
+/* ngx_http_proxywasm_unbuffered.c */
+
+ngx_int_t ngx_http_proxywasm_find_unbuffered(ngx_conf_t *cf);
+ngx_uint_t ngx_http_proxywasm_is_unbuffered(ngx_http_request_t *r);
+
 /* ngx_http_proxywasm_response.c */
 
 ngx_int_t ngx_http_proxywasm_header_filter(ngx_http_request_t *r);
 ngx_int_t ngx_http_proxywasm_body_filter(ngx_http_request_t *r,
     ngx_chain_t *in);
-ngx_int_t ngx_http_proxywasm_send_local(ngx_http_request_t *r,
-    ngx_http_proxywasm_ctx_t *ctx);
 void ngx_http_proxywasm_resume_response(ngx_http_proxywasm_ctx_t *ctx);
 void ngx_http_proxywasm_refuse_response(ngx_http_proxywasm_ctx_t *ctx,
     ngx_uint_t status);
 
 extern ngx_http_output_header_filter_pt  ngx_http_proxywasm_next_header;
 extern ngx_http_output_body_filter_pt    ngx_http_proxywasm_next_body;
+
+/* ngx_http_proxywasm_local.c */
+
+ngx_int_t ngx_http_proxywasm_send_local(ngx_http_request_t *r,
+    ngx_http_proxywasm_ctx_t *ctx);
+ngx_int_t ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_uint_t status);
 
 /* ngx_http_proxywasm_grpc.c */
 

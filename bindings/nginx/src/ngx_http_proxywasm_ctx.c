@@ -168,12 +168,14 @@ ngx_http_proxywasm_answer(ngx_http_proxywasm_ctx_t *ctx)
 void
 ngx_http_proxywasm_leave_request(ngx_http_proxywasm_ctx_t *ctx)
 {
-    if (!ctx->request_passed || (ctx->body_reading && !ctx->body_read)) {
+    if (!ctx->request_passed
+        || (ctx->body_reading && !ctx->body_streams && !ctx->body_read))
+    {
         ctx->request_over = 1;
         ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_REQUEST, 0);
     }
 
-    if (ctx->body_reading && !ctx->body_read) {
+    if (ctx->body_reading && !ctx->body_streams && !ctx->body_read) {
         ctx->body_read = 1;
         ngx_http_proxywasm_drop_body(ctx->request);
     }
@@ -199,8 +201,10 @@ ngx_http_proxywasm_drop_body(ngx_http_request_t *r)
     }
 
     r->read_event_handler = ngx_http_block_reading;
+    /* not by an upstream */
+    r->reading_body = 0;
 
-    if (rb == NULL || rb->rest == 0) {
+    if (rb == NULL) {
         return;
     }
 
@@ -210,6 +214,16 @@ ngx_http_proxywasm_drop_body(ngx_http_request_t *r)
         return;
     }
 #endif
+
+    if (rb->rest == 0) {
+
+        if (rb->buf && rb->buf->pos != rb->buf->last) {
+            /* the next request has come with the last chunk */
+            r->keepalive = 0;
+        }
+
+        return;
+    }
 
     r->lingering_close = 1;
 
@@ -240,6 +254,7 @@ ngx_http_proxywasm_end(ngx_http_proxywasm_ctx_t *ctx, ngx_int_t rc)
     r = ctx->request;
 
     ctx->request_over = 1;
+    ctx->body_streams = 0;
     ngx_http_proxywasm_leave_request(ctx);
     ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_REQUEST, 0);
 
@@ -328,8 +343,12 @@ ngx_http_proxywasm_settle(ngx_http_proxywasm_ctx_t *ctx)
         && ctx->body_ended
         && ctx->read_handler == NULL)
     {
-        ctx->read_handler = r->read_event_handler;
-        r->read_event_handler = ngx_http_test_reading;
+        /* until the upstream has the beginning, NGINX has others to come */
+
+        if (!ctx->body_streams || (r->upstream && r->upstream->request_sent)) {
+            ctx->read_handler = r->read_event_handler;
+            r->read_event_handler = ngx_http_test_reading;
+        }
 
         if (c->read->timer_set) {
             ngx_del_timer(c->read);

@@ -144,7 +144,7 @@ ngx_http_proxywasm_has_field(ngx_http_request_t *r,
         return !ctx->no_authority;
 
     case NGX_HTTP_PROXYWASM_SCHEME:
-        return 1;
+        return !ctx->no_scheme;
 
     case NGX_HTTP_PROXYWASM_STATUS:
         return !ctx->no_status;
@@ -222,7 +222,10 @@ ngx_http_proxywasm_get_field(ngx_http_request_t *r,
 
     case NGX_HTTP_PROXYWASM_STATUS:
         value->data = status;
-        value->len = ngx_sprintf(status, "%03ui", r->headers_out.status)
+        ctx = ngx_http_proxywasm_get_ctx(r);
+        value->len = ngx_sprintf(status, "%03ui",
+                                 ctx->logging ? ctx->status
+                                              : r->headers_out.status)
                      - status;
         break;
 
@@ -311,6 +314,10 @@ ngx_http_proxywasm_clear_field(ngx_http_request_t *r,
     case NGX_HTTP_PROXYWASM_AUTHORITY:
     case NGX_HTTP_PROXYWASM_HOST:
         ctx->no_authority = 1;
+        break;
+
+    case NGX_HTTP_PROXYWASM_SCHEME:
+        ctx->no_scheme = 1;
         break;
 
     case NGX_HTTP_PROXYWASM_STATUS:
@@ -412,6 +419,7 @@ ngx_http_proxywasm_set_field(ngx_http_request_t *r,
         return ngx_http_proxywasm_set_authority(r, &value);
 
     case NGX_HTTP_PROXYWASM_SCHEME:
+        ctx->no_scheme = 0;
         ctx->scheme = value;
         return NGX_OK;
 

@@ -156,6 +156,7 @@ ngx_http_proxywasm_clear(ngx_http_request_t *r, int32_t map)
         ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_METHOD);
         ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_PATH);
         ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_AUTHORITY);
+        ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_SCHEME);
 
     } else if (map == PROXYWASM_MAP_RESPONSE_HEADERS) {
         ngx_http_proxywasm_clear_field(r, NGX_HTTP_PROXYWASM_STATUS);

@@ -213,6 +213,10 @@ ngx_http_proxywasm_postconfiguration(ngx_conf_t *cf)
         return NGX_ERROR;
     }
 
+    if (ngx_http_proxywasm_find_unbuffered(cf) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
     ngx_http_proxywasm_next_header = ngx_http_top_header_filter;
     ngx_http_top_header_filter = ngx_http_proxywasm_header_filter;
 

@@ -23,6 +23,8 @@ static ngx_int_t ngx_http_proxywasm_show_body(ngx_http_proxywasm_ctx_t *ctx,
     ngx_chain_t *in);
 static ngx_int_t ngx_http_proxywasm_pass_body(ngx_http_proxywasm_ctx_t *ctx,
     proxywasm_outcome *outcome, ngx_chain_t *in, ngx_chain_t *end);
+static ngx_int_t ngx_http_proxywasm_fix_length(ngx_http_proxywasm_ctx_t *ctx,
+    ngx_uint_t last);
 
 
 ngx_http_request_body_filter_pt  ngx_http_proxywasm_next_request_body;
@@ -73,7 +75,12 @@ ngx_http_proxywasm_request_handler(ngx_http_request_t *r)
         && ctx->has_body
         && !ctx->body_reading)
     {
-        return ngx_http_proxywasm_read_body(ctx);
+        if (!ctx->request_passed || !ngx_http_proxywasm_is_unbuffered(r)) {
+            return ngx_http_proxywasm_read_body(ctx);
+        }
+
+        ctx->body_reading = 1;
+        ctx->body_streams = 1;
     }
 
     if (!ctx->request_passed) {
@@ -267,12 +274,19 @@ ngx_http_proxywasm_resume_request(ngx_http_proxywasm_ctx_t *ctx)
             return;
         }
 
-        /* reading goes on, or finds that all is there */
-
         if (ctx->read_handler) {
             r->read_event_handler = ctx->read_handler;
             ctx->read_handler = NULL;
         }
+
+        if (ctx->body_streams
+            && (r->upstream == NULL || r->upstream->cleanup == NULL))
+        {
+            /* the upstream has had enough of it */
+            return;
+        }
+
+        /* reading goes on, or finds that all is there */
 
         r->read_event_handler(r);
         return;
@@ -423,8 +437,9 @@ ngx_http_proxywasm_pass_body(ngx_http_proxywasm_ctx_t *ctx,
 
     ctx->body_size += outcome->body_len;
 
-    if (last) {
-        r->headers_in.content_length_n = ctx->body_size;
+    rc = ngx_http_proxywasm_fix_length(ctx, last);
+    if (rc != NGX_OK) {
+        return rc;
     }
 
     if (in && end == NULL && ngx_proxywasm_same(in, outcome, last, 0)) {
@@ -444,4 +459,45 @@ ngx_http_proxywasm_pass_body(ngx_http_proxywasm_ctx_t *ctx,
                             &out, (ngx_buf_tag_t) &ngx_http_proxywasm_module);
 
     return rc;
+}
+
+
+/* The length that is sent on, or has been, is that of what plugins let go. */
+
+static ngx_int_t
+ngx_http_proxywasm_fix_length(ngx_http_proxywasm_ctx_t *ctx, ngx_uint_t last)
+{
+    ngx_uint_t           sent;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+
+    if (ctx->body_streams) {
+        sent = r->upstream && r->upstream->request_bufs;
+
+        if (!r->headers_in.chunked
+            && (sent || !last)
+            && (ctx->body_size > r->headers_in.content_length_n
+                || (last && ctx->body_size < r->headers_in.content_length_n)))
+        {
+            ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                          "[wasm] plugins left a request body of another "
+                          "length than its content-length of %O",
+                          r->headers_in.content_length_n);
+
+            return NGX_HTTP_INTERNAL_SERVER_ERROR;
+        }
+
+        ctx->body_read = last;
+
+        if (sent) {
+            return NGX_OK;
+        }
+    }
+
+    if (last) {
+        r->headers_in.content_length_n = ctx->body_size;
+    }
+
+    return NGX_OK;
 }

@@ -2,7 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0
  *
  * The response on its way through the plugins, as filters behind the one that
- * reads files and before those that compress; and responses that plugins make.
+ * reads files and before those that compress.
  */
 
 
@@ -12,6 +12,8 @@
 static ngx_int_t ngx_http_proxywasm_apply_response(
     ngx_http_proxywasm_ctx_t *ctx, proxywasm_outcome *outcome);
 static ngx_uint_t ngx_http_proxywasm_too_much(ngx_http_proxywasm_ctx_t *ctx);
+static ngx_int_t ngx_http_proxywasm_go_further(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_outcome *outcome, ngx_chain_t *in, ngx_chain_t *end);
 static ngx_int_t ngx_http_proxywasm_pass_header(ngx_http_proxywasm_ctx_t *ctx);
 static ngx_int_t ngx_http_proxywasm_pass_response(
     ngx_http_proxywasm_ctx_t *ctx, proxywasm_outcome *outcome, ngx_chain_t *in,
@@ -19,13 +21,9 @@ static ngx_int_t ngx_http_proxywasm_pass_response(
 static ngx_int_t ngx_http_proxywasm_pass(ngx_http_proxywasm_ctx_t *ctx,
     ngx_chain_t *out);
 static ngx_uint_t ngx_http_proxywasm_is_cut(ngx_http_request_t *r);
+static ngx_int_t ngx_http_proxywasm_check_length(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_outcome *outcome, ngx_uint_t last);
 static void ngx_http_proxywasm_go_on(ngx_http_request_t *r, ngx_int_t rc);
-static ngx_int_t ngx_http_proxywasm_set_local(ngx_http_proxywasm_ctx_t *ctx,
-    ngx_http_proxywasm_local_t *local);
-static ngx_int_t ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx,
-    ngx_uint_t status);
-static ngx_int_t ngx_http_proxywasm_send_body(ngx_http_request_t *r,
-    ngx_str_t *body, ngx_http_output_body_filter_pt send);
 
 
 ngx_http_output_header_filter_pt  ngx_http_proxywasm_next_header;
@@ -35,6 +33,9 @@ ngx_http_output_body_filter_pt    ngx_http_proxywasm_next_body;
 #define NGX_HTTP_PROXYWASM_RESPONSE                                           \
     (PROXYWASM_PHASE_RESPONSE_HEADERS|PROXYWASM_PHASE_RESPONSE_BODY           \
      |PROXYWASM_PHASE_RESPONSE_TRAILERS)
+
+#define NGX_HTTP_PROXYWASM_RESPONSE_BODY                                      \
+    (PROXYWASM_PHASE_RESPONSE_BODY|PROXYWASM_PHASE_RESPONSE_TRAILERS)
 
 
 ngx_int_t
@@ -50,12 +51,14 @@ ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
     if (ctx == NULL
         || ctx->stream == NULL
         || ctx->response_shown
-        || !ctx->request_shown)
+        || !ctx->request_shown
+        || r->connection->error)    /* the client has gone */
     {
         return ngx_http_proxywasm_next_header(r);
     }
 
     ctx->response_shown = 1;
+    ctx->status = r->headers_out.status;
     ngx_http_proxywasm_leave_request(ctx);
 
     if (ctx->chain->phases & PROXYWASM_PHASE_LOG) {
@@ -80,6 +83,10 @@ ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
           || r->headers_out.status == NGX_HTTP_NO_CONTENT
           || r->headers_out.status == NGX_HTTP_NOT_MODIFIED;
 
+    if (ctx->chain->phases & NGX_HTTP_PROXYWASM_RESPONSE_BODY) {
+        r->filter_need_in_memory = 1;
+    }
+
     if (ctx->chain->phases & PROXYWASM_PHASE_RESPONSE_BODY) {
 
         if (r->subrequest_ranges) {
@@ -94,8 +101,6 @@ ngx_http_proxywasm_header_filter(ngx_http_request_t *r)
                                             NGX_HTTP_INTERNAL_SERVER_ERROR);
             return rc == NGX_ERROR ? NGX_ERROR : NGX_OK;
         }
-
-        r->filter_need_in_memory = 1;
 
         /* plugins see all of the body, and may change its length */
         ngx_http_clear_accept_ranges(r);
@@ -188,6 +193,7 @@ ngx_http_proxywasm_apply_response(ngx_http_proxywasm_ctx_t *ctx,
             return ngx_http_proxywasm_replace(ctx, NGX_HTTP_BAD_GATEWAY);
         }
 
+        ctx->status = r->headers_out.status;
         ctx->response_passed = 1;
     }
 
@@ -225,7 +231,7 @@ ngx_int_t
 ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 {
     ngx_int_t                  rc;
-    ngx_uint_t                 n, last, passed;
+    ngx_uint_t                 n, last, trailers;
     ngx_chain_t               *cl;
     proxywasm_chunk            chunks[NGX_PROXYWASM_CHUNKS];
     proxywasm_outcome          outcome;
@@ -253,7 +259,7 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
 
     if (ctx->response_passed
         && (ctx->response_end_shown
-            || !(ctx->chain->phases & PROXYWASM_PHASE_RESPONSE_BODY)))
+            || !(ctx->chain->phases & NGX_HTTP_PROXYWASM_RESPONSE_BODY)))
     {
         return ngx_http_proxywasm_pass(ctx, in);
     }
@@ -282,30 +288,38 @@ ngx_http_proxywasm_body_filter(ngx_http_request_t *r, ngx_chain_t *in)
             ngx_proxywasm_consume(in, cl);
 
         } else {
-            passed = ctx->response_passed;
+            /* those of an upstream: NGINX has them when the body ends */
+            trailers = last && r == r->main
+                       ? ngx_http_proxywasm_count_headers(r,
+                                              PROXYWASM_MAP_RESPONSE_TRAILERS)
+                       : 0;
+
             ctx->response_end_shown = last;
             outcome.struct_size = sizeof(proxywasm_outcome);
 
             (void) proxywasm_stream_on_response_body(ctx->stream, chunks, n,
-                                                     last, &outcome);
+                                                     last && !trailers,
+                                                     &outcome);
 
             while (n) {
                 ctx->response_held += chunks[--n].len;
             }
 
-            rc = ngx_http_proxywasm_apply_response(ctx, &outcome);
+            rc = ngx_http_proxywasm_go_further(ctx, &outcome, in, cl);
+
+            if (rc == NGX_OK && trailers) {
+                outcome.struct_size = sizeof(proxywasm_outcome);
+
+                (void) proxywasm_stream_on_response_trailers(ctx->stream,
+                                                             trailers,
+                                                             &outcome);
+
+                rc = ngx_http_proxywasm_go_further(ctx, &outcome, NULL, NULL);
+            }
 
             if (rc == NGX_DONE) {
                 ngx_proxywasm_consume(in, NULL);
                 return NGX_OK;
-            }
-
-            if (rc == NGX_OK && !passed && ctx->response_passed) {
-                rc = ngx_http_proxywasm_pass_header(ctx);
-            }
-
-            if (rc == NGX_OK) {
-                rc = ngx_http_proxywasm_pass_response(ctx, &outcome, in, cl);
             }
 
             if (rc == NGX_ERROR) {
@@ -338,17 +352,40 @@ ngx_http_proxywasm_is_cut(ngx_http_request_t *r)
 }
 
 
-/* Everything that goes on is counted: chunked responses have no length. */
+/* As NGX_DONE and the like of apply_response. */
+
+static ngx_int_t
+ngx_http_proxywasm_go_further(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_outcome *outcome, ngx_chain_t *in, ngx_chain_t *end)
+{
+    ngx_int_t   rc;
+    ngx_uint_t  passed;
+
+    passed = ctx->response_passed;
+
+    rc = ngx_http_proxywasm_apply_response(ctx, outcome);
+
+    if (rc == NGX_OK && !passed && ctx->response_passed) {
+        rc = ngx_http_proxywasm_pass_header(ctx);
+    }
+
+    if (rc == NGX_OK) {
+        rc = ngx_http_proxywasm_pass_response(ctx, outcome, in, end);
+    }
+
+    return rc;
+}
+
+
+/* Everything that goes on is counted. */
 
 static ngx_int_t
 ngx_http_proxywasm_pass(ngx_http_proxywasm_ctx_t *ctx, ngx_chain_t *out)
 {
     ngx_chain_t  *cl;
 
-    if (ctx->request->chunked) {
-        for (cl = out; cl; cl = cl->next) {
-            ctx->response_size += ngx_buf_size(cl->buf);
-        }
+    for (cl = out; cl; cl = cl->next) {
+        ctx->response_size += ngx_buf_size(cl->buf);
     }
 
     return ngx_http_proxywasm_next_body(ctx->request, out);
@@ -378,11 +415,17 @@ ngx_http_proxywasm_pass_response(ngx_http_proxywasm_ctx_t *ctx,
     ngx_http_request_t  *r;
 
     r = ctx->request;
-    last = (outcome->ready & PROXYWASM_READY_END_OF_STREAM) != 0;
+    last = (outcome->ready & (PROXYWASM_READY_END_OF_STREAM
+                              |PROXYWASM_READY_TRAILERS))
+           != 0;
 
     if (outcome->body_len == 0 && !last) {
         ngx_proxywasm_consume(in, end);
         return NGX_OK;
+    }
+
+    if (ngx_http_proxywasm_check_length(ctx, outcome, last) != NGX_OK) {
+        return NGX_ERROR;
     }
 
     if (in && end == NULL && ngx_proxywasm_same(in, outcome, last, r != r->main))
@@ -406,16 +449,54 @@ ngx_http_proxywasm_pass_response(ngx_http_proxywasm_ctx_t *ctx,
 }
 
 
+/*
+ * Bytes that go beyond a length that was sent would be taken for the next
+ * response, and a client would wait for those that are missing.
+ */
+
+static ngx_int_t
+ngx_http_proxywasm_check_length(ngx_http_proxywasm_ctx_t *ctx,
+    proxywasm_outcome *outcome, ngx_uint_t last)
+{
+    off_t                length, size;
+    ngx_http_request_t  *r;
+
+    r = ctx->request;
+    length = r->headers_out.content_length_n;
+
+    if (ctx->response_spoiled) {
+        ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                      "[wasm] plugins left response trailers that cannot be "
+                      "sent");
+        return NGX_ERROR;
+    }
+
+    if (length == -1 || r->header_only || r != r->main) {
+        return NGX_OK;
+    }
+
+    size = ctx->response_size + outcome->body_len;
+
+    if (size <= length && (size == length || !last)) {
+        return NGX_OK;
+    }
+
+    ngx_log_error(NGX_LOG_ERR, r->connection->log, 0,
+                  "[wasm] plugins left a response body of another length than "
+                  "its content-length of %O", length);
+
+    return NGX_ERROR;
+}
+
+
 void
 ngx_http_proxywasm_resume_response(ngx_http_proxywasm_ctx_t *ctx)
 {
     ngx_int_t            rc;
-    ngx_uint_t           passed;
     proxywasm_outcome    outcome;
     ngx_http_request_t  *r;
 
     r = ctx->request;
-    passed = ctx->response_passed;
     ctx->resume_response = 0;
 
     if (ctx->dropping) {
@@ -423,7 +504,7 @@ ngx_http_proxywasm_resume_response(ngx_http_proxywasm_ctx_t *ctx)
         return;
     }
 
-    if (ctx->local && !passed) {
+    if (ctx->local && !ctx->response_passed) {
         rc = ngx_http_proxywasm_replace(ctx, NGX_HTTP_SERVICE_UNAVAILABLE);
 
     } else {
@@ -432,15 +513,7 @@ ngx_http_proxywasm_resume_response(ngx_http_proxywasm_ctx_t *ctx)
         (void) proxywasm_stream_resume(ctx->stream,
                                        PROXYWASM_DIRECTION_RESPONSE, &outcome);
 
-        rc = ngx_http_proxywasm_apply_response(ctx, &outcome);
-
-        if (rc == NGX_OK && !passed && ctx->response_passed) {
-            rc = ngx_http_proxywasm_pass_header(ctx);
-        }
-
-        if (rc == NGX_OK) {
-            rc = ngx_http_proxywasm_pass_response(ctx, &outcome, NULL, NULL);
-        }
+        rc = ngx_http_proxywasm_go_further(ctx, &outcome, NULL, NULL);
     }
 
     ngx_http_proxywasm_go_on(r, rc);
@@ -468,183 +541,4 @@ ngx_http_proxywasm_go_on(ngx_http_request_t *r, ngx_int_t rc)
 
     /* whoever writes the response finds what has changed */
     r->write_event_handler(r);
-}
-
-
-/* ---- local responses ---- */
-
-/* In place of a response that has not begun: from the request's phases. */
-
-ngx_int_t
-ngx_http_proxywasm_send_local(ngx_http_request_t *r,
-    ngx_http_proxywasm_ctx_t *ctx)
-{
-    ngx_int_t                    rc;
-    ngx_http_proxywasm_local_t  *local;
-
-    if (r->header_sent) {
-        /* too late */
-        return NGX_ERROR;
-    }
-
-    local = ctx->local;
-    ctx->local = NULL;
-
-    rc = ngx_http_discard_request_body(r);
-    if (rc != NGX_OK) {
-        return rc;
-    }
-
-    if (ngx_http_proxywasm_set_local(ctx, local) != NGX_OK) {
-        return NGX_HTTP_INTERNAL_SERVER_ERROR;
-    }
-
-    rc = ngx_http_send_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK || r->header_only) {
-        return rc;
-    }
-
-    return ngx_http_proxywasm_send_body(r, &local->body,
-                                        ngx_http_output_filter);
-}
-
-
-/*
- * In place of a response that passes the plugins: what a plugin has given, or
- * no more than a status.
- */
-
-static ngx_int_t
-ngx_http_proxywasm_replace(ngx_http_proxywasm_ctx_t *ctx, ngx_uint_t status)
-{
-    ngx_int_t                    rc;
-    ngx_http_request_t          *r;
-    ngx_http_proxywasm_local_t  *local;
-    ngx_http_proxywasm_local_t   failed;
-
-    r = ctx->request;
-    local = ctx->local;
-    ctx->local = NULL;
-
-    r->buffered &= ~NGX_HTTP_PROXYWASM_BUFFERED;
-    ngx_http_proxywasm_pause(ctx, PROXYWASM_DIRECTION_RESPONSE, 0);
-
-    if (ctx->response_passed) {
-        return NGX_ERROR;
-    }
-
-    if (local == NULL) {
-        ngx_memzero(&failed, sizeof(failed));
-        failed.status = status;
-        failed.grpc_status = -1;
-
-        if (ngx_array_init(&failed.headers, r->pool, 2,
-                           sizeof(ngx_table_elt_t))
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-
-        local = &failed;
-    }
-
-    ctx->response_passed = 1;
-    ctx->dropping = 1;
-    ngx_http_proxywasm_post(ctx);
-
-    if (ngx_http_proxywasm_set_local(ctx, local) != NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    rc = ngx_http_proxywasm_next_header(r);
-
-    if (rc == NGX_ERROR || rc > NGX_OK) {
-        return NGX_ERROR;
-    }
-
-    if (r->header_only) {
-        return NGX_DONE;
-    }
-
-    rc = ngx_http_proxywasm_send_body(r, &local->body,
-                                      ngx_http_proxywasm_next_body);
-
-    return rc == NGX_ERROR ? NGX_ERROR : NGX_DONE;
-}
-
-
-static ngx_int_t
-ngx_http_proxywasm_set_local(ngx_http_proxywasm_ctx_t *ctx,
-    ngx_http_proxywasm_local_t *local)
-{
-    ngx_uint_t           i;
-    ngx_table_elt_t     *h;
-    ngx_http_request_t  *r;
-
-    r = ctx->request;
-    ctx->details = local->details;
-
-    if (ngx_http_proxywasm_is_grpc(r)
-        && ngx_http_proxywasm_to_grpc(r, local) != NGX_OK)
-    {
-        return NGX_ERROR;
-    }
-
-    if (ngx_proxywasm_compat() && local->body.len) {
-        /* ngx_wasm_module ends the body with a line; there is room for it */
-        local->body.data[local->body.len++] = LF;
-    }
-
-    ngx_http_clean_header(r);
-
-    r->headers_out.status = local->status;
-    ngx_str_null(&r->headers_out.status_line);
-    r->headers_out.content_length_n = local->body.len;
-    r->headers_out.last_modified_time = -1;
-    r->allow_ranges = 0;
-
-    if (local->body.len) {
-        ngx_str_set(&r->headers_out.content_type, "text/plain");
-        r->headers_out.content_type_len = r->headers_out.content_type.len;
-        r->headers_out.content_type_lowcase = NULL;
-    }
-
-    h = local->headers.elts;
-
-    for (i = 0; i < local->headers.nelts; i++) {
-        if (ngx_http_proxywasm_push_response_header(r, &h[i].key, &h[i].value)
-            != NGX_OK)
-        {
-            return NGX_ERROR;
-        }
-    }
-
-    return NGX_OK;
-}
-
-
-static ngx_int_t
-ngx_http_proxywasm_send_body(ngx_http_request_t *r, ngx_str_t *body,
-    ngx_http_output_body_filter_pt send)
-{
-    ngx_buf_t    *b;
-    ngx_chain_t   out;
-
-    b = ngx_calloc_buf(r->pool);
-    if (b == NULL) {
-        return NGX_ERROR;
-    }
-
-    b->pos = body->data;
-    b->last = body->data + body->len;
-    b->memory = body->len != 0;
-    b->sync = body->len == 0;
-    b->last_buf = r == r->main;
-    b->last_in_chain = 1;
-
-    out.buf = b;
-    out.next = NULL;
-
-    return send(r, &out);
 }

@@ -297,7 +297,8 @@ ngx_int_t ngx_proxywasm_shm_start(ngx_cycle_t *cycle);
 /* ngx_proxywasm_trial.c */
 
 ngx_int_t ngx_proxywasm_trial_begin(ngx_cycle_t *cycle);
-void ngx_proxywasm_trial_fill_host(proxywasm_host *host);
+int32_t ngx_proxywasm_trial(proxywasm_plugin *plugin,
+    proxywasm_engine *engine, ngx_cycle_t *cycle);
 void ngx_proxywasm_trial_end(ngx_cycle_t *cycle);
 
 /* ngx_proxywasm_stats.c */

@@ -379,7 +379,6 @@ ngx_proxywasm_configure(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf,
 {
     int32_t                   rc;
     ngx_str_t                *module;
-    proxywasm_host            host;
     ngx_proxywasm_code_t     *code;
     ngx_proxywasm_options_t  *options;
     proxywasm_plugin_config  *config;
@@ -426,9 +425,7 @@ ngx_proxywasm_configure(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf,
     }
 
     if (rc == PROXYWASM_RESULT_OK) {
-        ngx_proxywasm_init_host(&host);
-        ngx_proxywasm_trial_fill_host(&host);
-        rc = proxywasm_plugin_validate(plugin->plugin, &host, cycle);
+        rc = ngx_proxywasm_trial(plugin->plugin, conf->engine, cycle);
     }
 
     if (rc != PROXYWASM_RESULT_OK) {

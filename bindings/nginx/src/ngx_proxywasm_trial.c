@@ -1,14 +1,18 @@
 /*
  * SPDX-License-Identifier: Apache-2.0
  *
- * Queues while the master tries plugins.  There are no zones yet, and nothing
- * that a trial does may last; but which queues plugins register is noted, so
- * that these exist before any worker does: a worker that starts early finds
- * the queue of a plugin that another one is still about to start.
+ * The master tries plugins.  There are no zones yet, and nothing that a trial
+ * does may last; but which queues plugins register is noted, so that these
+ * exist before any worker does: a worker that starts early finds the queue of a
+ * plugin that another one is still about to start.
  */
 
 
 #include "ngx_proxywasm_shm.h"
+
+
+/* as in workers, in nanoseconds */
+#define NGX_PROXYWASM_TRIAL_TICK  10000000
 
 
 typedef struct {
@@ -23,6 +27,7 @@ typedef struct {
 } ngx_proxywasm_trial_item_t;
 
 
+static void ngx_proxywasm_trial_tick(int signo);
 static int32_t ngx_proxywasm_trial_register(void *user_data,
     proxywasm_slice vm_id, proxywasm_slice name, uint32_t *out_queue);
 static int32_t ngx_proxywasm_trial_resolve(void *user_data,
@@ -36,6 +41,8 @@ static int32_t ngx_proxywasm_trial_pop(void *user_data, uint32_t token,
 /* of the configuration that is being read */
 static ngx_array_t  ngx_proxywasm_trial_queues;
 static ngx_array_t  ngx_proxywasm_trial_items;
+
+static proxywasm_engine  *ngx_proxywasm_trial_engine;
 
 
 ngx_int_t
@@ -53,13 +60,65 @@ ngx_proxywasm_trial_begin(ngx_cycle_t *cycle)
 }
 
 
-void
-ngx_proxywasm_trial_fill_host(proxywasm_host *host)
+/*
+ * The clock of deadlines is a signal here: there must be no thread before a
+ * fork.  NGINX uses SIGALRM itself.
+ */
+
+int32_t
+ngx_proxywasm_trial(proxywasm_plugin *plugin, proxywasm_engine *engine,
+    ngx_cycle_t *cycle)
 {
-    host->register_queue = ngx_proxywasm_trial_register;
-    host->resolve_queue = ngx_proxywasm_trial_resolve;
-    host->enqueue = ngx_proxywasm_trial_push;
-    host->dequeue = ngx_proxywasm_trial_pop;
+    int32_t            rc;
+    timer_t            timer;
+    proxywasm_host     host;
+    struct sigevent    event;
+    struct sigaction   action, before;
+    struct itimerspec  period;
+
+    ngx_proxywasm_init_host(&host);
+    host.register_queue = ngx_proxywasm_trial_register;
+    host.resolve_queue = ngx_proxywasm_trial_resolve;
+    host.enqueue = ngx_proxywasm_trial_push;
+    host.dequeue = ngx_proxywasm_trial_pop;
+
+    ngx_proxywasm_trial_engine = engine;
+
+    ngx_memzero(&action, sizeof(struct sigaction));
+    action.sa_handler = ngx_proxywasm_trial_tick;
+    action.sa_flags = SA_RESTART;
+    (void) sigemptyset(&action.sa_mask);
+
+    ngx_memzero(&event, sizeof(struct sigevent));
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = SIGPROF;
+
+    ngx_memzero(&period, sizeof(struct itimerspec));
+    period.it_interval.tv_nsec = NGX_PROXYWASM_TRIAL_TICK;
+    period.it_value.tv_nsec = NGX_PROXYWASM_TRIAL_TICK;
+
+    if (sigaction(SIGPROF, &action, &before) == -1
+        || timer_create(CLOCK_MONOTONIC, &event, &timer) == -1
+        || timer_settime(timer, 0, &period, NULL) == -1)
+    {
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno,
+                      "proxywasm: no timer for deadlines");
+        return PROXYWASM_RESULT_INTERNAL;
+    }
+
+    rc = proxywasm_plugin_validate(plugin, &host, cycle);
+
+    (void) timer_delete(timer);
+    (void) sigaction(SIGPROF, &before, NULL);
+
+    return rc;
+}
+
+
+static void
+ngx_proxywasm_trial_tick(int signo)
+{
+    proxywasm_engine_tick(ngx_proxywasm_trial_engine);
 }
 
 

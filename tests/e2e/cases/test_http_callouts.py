@@ -197,7 +197,7 @@ def test_large_request_body(serve, path):
         because="the plugin gave them, and is not told that they are lost",
         fails_with=r"assert \[\] ==",
     ),
-    needs="request_trailers",
+    needs="http_callouts",
 )
 def test_request_trailers(proxy, path):
     step = call(path, STATUS, RESUME, method="POST", body="body", trailers=[["x-end", "1"], ["x-end", "2"]])
@@ -232,7 +232,7 @@ def test_head(proxy, path):
 @case(
     "status, headers, body and trailers of the answer are what the service sent",
     envoy=AGREES,
-    needs="response_trailers",
+    needs="http_callouts",
 )
 def test_answer(proxy, path):
     orders = {

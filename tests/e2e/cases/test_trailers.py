@@ -7,8 +7,8 @@ from kit.setup import bare
 
 AREA = "Trailers"
 BOTH = pytest.mark.parametrize("side", ["request", "response"])
-NEEDS = ("request_trailers", "response_trailers")
-NEW = (*NEEDS, "new_trailers")
+NEEDS = "{side}_trailers"
+NEW = "new_{side}_trailers"
 
 
 def exchange(proxy, side: str, trailers, body: str = "body", **steering) -> tuple[list, Reply]:
@@ -121,7 +121,7 @@ def test_none(proxy, side):
     assert got == []
 
 
-@case("a local response has no trailers callback, whatever the request had", envoy=AGREES, needs=NEEDS)
+@case("a local response has no trailers callback, whatever the request had", envoy=AGREES, needs="request_trailers")
 def test_local_response(proxy):
     got, reply = exchange(proxy, "request", SENT, probe={"request_headers": [["local", 403, [], "no"]]})
     assert reply.status == 403
@@ -158,7 +158,7 @@ def test_body_held_back(proxy, side):
 @case(
     "a message that was paused in its trailers goes on when it is resumed",
     envoy=AGREES,
-    needs=(*NEEDS, "http_callouts"),
+    needs=(NEEDS, "http_callouts"),
 )
 @BOTH
 def test_pause(proxy, side):
@@ -208,7 +208,7 @@ def test_too_early(serve, side, number):
     assert got == SENT
 
 
-@case("trailers of the response can be read in the log callback", envoy=AGREES, needs=NEEDS)
+@case("trailers of the response can be read in the log callback", envoy=AGREES, needs="response_trailers")
 def test_log(proxy):
     _, reply = exchange(proxy, "response", SENT, probe={"log": [["get", "response_trailers", "x-own-a"]]})
     assert reply.reports.result("log") == "2"
@@ -221,7 +221,7 @@ def test_log(proxy):
         because="a record of the request may need them, as it may need its headers",
         fails_with=r"assert None == '2'",
     ),
-    needs=NEEDS,
+    needs="request_trailers",
 )
 def test_log_of_request(proxy):
     _, reply = exchange(proxy, "request", SENT, probe={"log": [["get", "request_trailers", "x-own-a"]]})

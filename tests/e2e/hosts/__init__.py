@@ -4,8 +4,8 @@
 from .base import FEATURES, Host, Server, StartFailed
 from .envoy_builtin import EnvoyBuiltin
 from .example import Example
-from .nginx import Nginx
+from .nginx import Nginx, NginxTwoWorkers
 
-HOSTS: dict[str, Host] = {host.name: host for host in (Example(), EnvoyBuiltin(), Nginx())}
+HOSTS: dict[str, Host] = {host.name: host for host in (Example(), EnvoyBuiltin(), Nginx(), NginxTwoWorkers())}
 
 __all__ = ["FEATURES", "HOSTS", "Host", "Server", "StartFailed"]

@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, ClassVar
 
@@ -19,7 +20,8 @@ FEATURES = {
     "http2": "clients may speak HTTP/2 with the proxy",
     "request_trailers": "the proxy takes and forwards trailers of requests",
     "response_trailers": "the proxy takes and forwards trailers of responses",
-    "new_trailers": "trailers can be made where the message had none",
+    "new_request_trailers": "trailers can be made where the request had none",
+    "new_response_trailers": "trailers can be made where the response had none",
     "tcp": "plugins in TCP connections",
     "services": "plugins without streams",
     "http_callouts": "HTTP calls of plugins",
@@ -29,6 +31,12 @@ FEATURES = {
     "metrics": "the host tells the plugins' metrics",
     "envoy_attributes": "attributes of Envoy's own configuration: xds, metadata",
 }
+
+
+def memory_of(process: int, peak: bool) -> int:
+    field = "VmHWM:" if peak else "VmRSS:"
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith(field)))
 
 
 class StartFailed(Exception):
@@ -62,14 +70,15 @@ class Server(ABC):
     def metrics(self) -> dict[str, float | dict]:
         """The plugins' metrics by their own name; a histogram is {"count": …, "sum": …}."""
 
-    def spawn(self, command: list, environment: dict[str, str] | None = None, log: IO | None = None) -> None:
-        """Starts the program; its standard error is the log, unless it is written elsewhere."""
+    def spawn(self, command: list, environment: dict[str, str] | None = None, sockets: Iterable[int] = ()) -> None:
+        """Starts the program; its standard error is the log. `sockets` are descriptors that it gets."""
         # A run that is killed leaves no server behind, not even one that a plugin keeps in a loop.
         with_parent = ["setpriv", "--pdeathsig", self.END_SIGNAL, "--"]
         self.process = subprocess.Popen(
             [*with_parent, *(str(word) for word in command)],
             cwd=self.directory,
             env=environment,
+            pass_fds=tuple(sockets),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -102,10 +111,12 @@ class Server(ABC):
         return self.process is not None and self.process.poll() is None
 
     def memory_kib(self, peak: bool = False) -> int:
-        """Resident memory of the process that runs the plugins: now, or the most that it has had."""
-        field = "VmHWM:" if peak else "VmRSS:"
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(next(line.split()[1] for line in status.splitlines() if line.startswith(field)))
+        """Resident memory of the processes that run the plugins: now, or the most that they have had."""
+        return sum(memory_of(process, peak) for process in self.processes())
+
+    def processes(self) -> list[int]:
+        """Those that run the plugins."""
+        return [self.process.pid]
 
     def stop(self, patience: float = 5) -> int | None:
         """Ends the process; returns its exit code, None if it had to be killed when `patience` seconds were over."""

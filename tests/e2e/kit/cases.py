@@ -72,7 +72,7 @@ def case(title: str, *, envoy: Agrees | Differs, needs: str | tuple[str, ...] = 
     """Marks a test function as a case of the kit. The area is its module's AREA.
 
     title: what holds, as a sentence without a full stop.
-    needs: features that a host may declare not to have; see hosts/base.py, FEATURES.
+    needs: features that a host may declare not to have; see hosts/base.py, FEATURES. "{side}" stands for the parameter `side`.
     """
     assert not title.endswith("."), title
 

@@ -22,6 +22,8 @@ class Record:
     #: The plugin's name where the host writes it.
     plugin: str | None
     text: str
+    #: The process that wrote it, where there are several.
+    process: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class LogBook:
         self.lines: list[str] = []
         self._records: list[Record] = []
         self._reports: list[Report] = []
-        self._pieces: dict[str | None, str] = {}
+        self._pieces: dict[tuple[str, str | None], str] = {}
 
     def add(self, line: str) -> None:
         record = self._parse_line(line)
@@ -126,10 +128,11 @@ class LogBook:
             self._changed.notify_all()
 
     def _add_record(self, record: Record) -> None:
+        writer = record.process, record.plugin
         if record.text.startswith(PIECE):
-            self._pieces[record.plugin] = self._pieces.get(record.plugin, "") + record.text[len(PIECE) :]
+            self._pieces[writer] = self._pieces.get(writer, "") + record.text[len(PIECE) :]
         elif record.text.startswith(REPORT):
-            self._reports.append(Report.parse(self._pieces.pop(record.plugin, "") + record.text[len(REPORT) :]))
+            self._reports.append(Report.parse(self._pieces.pop(writer, "") + record.text[len(REPORT) :]))
         else:
             self._records.append(record)
 

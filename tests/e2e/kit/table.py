@@ -19,6 +19,7 @@ TITLES = {
     "example": "example proxy",
     "envoy_builtin": "Envoy's own host",
     "nginx": "NGINX",
+    "nginx_2": "NGINX, 2 workers",
     "envoy": "Envoy, our module",
     "trafficserver": "Traffic Server",
 }

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The HTTP/1.1 server behind every proxy of the kit. It does what the request's `x-upstream` header says and remembers what came."""
+"""
+The HTTP/1.1 server behind every proxy of the kit. It does what the request's `x-upstream` header says and remembers what came.
+
+It speaks HTTP/2 with a proxy that begins with that: as much of it as is needed where a proxy takes trailers from HTTP/2 only.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,13 @@ import time
 import zlib
 from dataclasses import dataclass, field
 
+import h2.config
+import h2.connection
+import h2.events
 import h11
 
 KEPT = 1 << 20
+HTTP2 = b"PRI * HTTP/2.0"
 
 
 @dataclass
@@ -34,6 +42,13 @@ class Seen:
     complete: bool = False
     #: The connection ended before it was.
     aborted: bool = False
+
+    def take(self, data: bytes) -> None:
+        """A piece of the body."""
+        if len(self.body) < KEPT:
+            self.body = (self.body + data)[:KEPT]
+        self.size += len(data)
+        self.crc = zlib.crc32(data, self.crc)
 
     def get(self, name: str) -> str | None:
         return next((value for key, value in self.headers if key == name), None)
@@ -113,6 +128,16 @@ class Upstream:
                     return found
                 self._changed.wait(left)
 
+    def _add(self, seen: Seen) -> None:
+        with self._changed:
+            self._seen.append(seen)
+            self._changed.notify_all()
+
+    def _complete(self, seen: Seen) -> None:
+        with self._changed:
+            seen.complete = True
+            self._changed.notify_all()
+
     # ---- Serving ----
 
     def _accept(self) -> None:
@@ -127,6 +152,8 @@ class Upstream:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with client:
             try:
+                if client.recv(len(HTTP2), socket.MSG_PEEK) == HTTP2:
+                    return self._serve_http2(client)
                 connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
                 while self._exchange(client, connection):
                     connection.start_next_cycle()
@@ -149,9 +176,7 @@ class Upstream:
             texts(head.headers),
             "HTTP/" + head.http_version.decode(),
         )
-        with self._changed:
-            self._seen.append(seen)
-            self._changed.notify_all()
+        self._add(seen)
         orders = json.loads(seen.get("x-upstream") or "{}")
         if connection.they_are_waiting_for_100_continue:
             client.sendall(connection.send(h11.InformationalResponse(status_code=100, headers=[])))
@@ -168,10 +193,7 @@ class Upstream:
             while True:
                 event = self._next(client, connection)
                 if isinstance(event, h11.Data):
-                    if len(seen.body) < KEPT:
-                        seen.body = (seen.body + bytes(event.data))[:KEPT]
-                    seen.size += len(event.data)
-                    seen.crc = zlib.crc32(event.data, seen.crc)
+                    seen.take(bytes(event.data))
                 elif isinstance(event, h11.EndOfMessage):
                     seen.trailers = texts(event.headers)
                     break
@@ -182,9 +204,7 @@ class Upstream:
                 seen.aborted = True
                 self._changed.notify_all()
             raise
-        with self._changed:
-            seen.complete = True
-            self._changed.notify_all()
+        self._complete(seen)
 
     def _answer(self, client: socket.socket, connection: h11.Connection, orders: dict, seen: Seen) -> None:
         time.sleep(orders.get("delay_ms", 0) / 1000)
@@ -221,6 +241,47 @@ class Upstream:
                     raise ConnectionError
                 client.sendall(connection.send(h11.Data(data=piece)))
         client.sendall(connection.send(h11.EndOfMessage(headers=raw(orders.get("trailers", [])))) or b"")
+
+    def _serve_http2(self, client: socket.socket) -> None:
+        """One request, and its response with trailers."""
+        config = h2.config.H2Configuration(
+            client_side=False, header_encoding="latin-1", validate_outbound_headers=False
+        )
+        connection = h2.connection.H2Connection(config)
+        connection.initiate_connection()
+        client.sendall(connection.data_to_send())
+        seen, stream = None, 0
+        while seen is None or not seen.complete:
+            data = client.recv(1 << 16)
+            if not data:
+                raise ConnectionError
+            for event in connection.receive_data(data):
+                if isinstance(event, h2.events.RequestReceived):
+                    head, stream = dict(event.headers), event.stream_id
+                    seen = Seen(head[":method"], head[":path"], list(event.headers), "HTTP/2")
+                    self._add(seen)
+                elif isinstance(event, h2.events.DataReceived):
+                    seen.take(event.data)
+                    connection.acknowledge_received_data(event.flow_controlled_length, stream)
+                elif isinstance(event, h2.events.StreamEnded):
+                    self._complete(seen)
+                elif isinstance(event, h2.events.StreamReset):
+                    raise ConnectionError
+            client.sendall(connection.data_to_send())
+        orders = json.loads(seen.get("x-upstream"))
+        time.sleep(orders.get("delay_ms", 0) / 1000)
+        headers = [(":status", str(orders.get("status", 200))), *orders.get("headers", [])]
+        connection.send_headers(stream, raw(headers))
+        for index, piece in enumerate(self._pieces(orders, seen)[0]):
+            if index > 0:
+                time.sleep(orders.get("chunk_delay_ms", 0) / 1000)
+            connection.send_data(stream, piece)
+            client.sendall(connection.data_to_send())
+        connection.send_headers(stream, raw(orders["trailers"]), end_stream=True)
+        client.sendall(connection.data_to_send())
+        # The proxy closes.
+        while client.recv(1 << 16):
+            pass
 
     @staticmethod
     def _pieces(orders: dict, seen: Seen):
