@@ -61,7 +61,8 @@ def case_id(item) -> str:
     return f"{item.path.name}::{item.originalname}" + (f"[{'-'.join(parameters)}]" if parameters else "")
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items, config):
     for item in items:
         info = info_of(item.function, item.module)
         if info is None:
@@ -75,10 +76,23 @@ def pytest_collection_modifyitems(items):
         item.host_name = item.callspec.params["host"]
     # One host after the other, so that servers that are shared are few at a time.
     items.sort(key=lambda item: list(HOSTS).index(item.host_name))
+    check_reasons(items, config)
 
 
 class NotApplicable(pytest.skip.Exception):
     """The host's proxy cannot do what the case needs."""
+
+
+def check_reasons(items, config) -> None:
+    """A host's `cannot` names cases that there are, or one that was renamed would be forgotten."""
+    if any("::" in argument for argument in config.args):
+        return
+    cases = {case_id(item) for item in items}
+    files = {case.split("::")[0] for case in cases}
+    for name in chosen_hosts(config):
+        for key in HOSTS[name].cannot:
+            if key not in FEATURES and (key.split("::")[0] in files or "::" not in key) and key not in cases:
+                raise pytest.UsageError(f"{name} cannot do {key!r}, and there is no such case")
 
 
 @pytest.hookimpl(tryfirst=True)

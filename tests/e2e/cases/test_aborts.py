@@ -71,6 +71,7 @@ def test_leave_uploading(proxy, leave):
         case = connection.send_head("POST", headers=[("content-length", "100000")], probe=LOG)
         connection.send(b"x" * 1000)
         assert entered(proxy, case, "request_body")
+        assert proxy.upstream.wait(case, complete=False)
         getattr(connection, leave)()
     reports = assert_ended(proxy, case)
     assert reports.result("log", "get") is None
