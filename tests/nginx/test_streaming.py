@@ -75,6 +75,19 @@ def test_pause(site, body):
     assert reply.reports.ends == [1, 1, 1]
 
 
+def test_pause_of_mirrored(site):
+    """`mirror` has all of the body read, before the content handler that would send it on as it comes."""
+    proxy = site(
+        STREAMED.replace("proxy_wasm probe;", "proxy_wasm probe; mirror /mirrored;", 1)
+        + "location /mirrored { internal; proxy_wasm_subrequests off; proxy_pass http://127.0.0.1:{upstream}; }"
+    )
+    steps = {"request_body": [["if_end", [["set_body", "request_body", 0, 100, "a longer body"]]]]}
+    steps["request_body"] += [["if_end", [["pause"], call(["resume", "request"])]]]
+    reply = proxy.post(b"body", "/streamed", probe=steps, upstream={"echo": True})
+    assert (reply.status, reply.body) == (200, b"a longer body")
+    assert {one.body for one in proxy.upstream.wait(reply.case, count=2)} == {b"a longer body"}
+
+
 def test_local_response(site):
     """The upstream's request breaks off."""
     proxy = streamed(site)

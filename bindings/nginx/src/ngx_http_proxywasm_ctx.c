@@ -345,7 +345,9 @@ ngx_http_proxywasm_settle(ngx_http_proxywasm_ctx_t *ctx)
     {
         /* until the upstream has the beginning, NGINX has others to come */
 
-        if (!ctx->body_streams || (r->upstream && r->upstream->request_sent)) {
+        if (!r->request_body_no_buffering
+            || (r->upstream && r->upstream->request_sent))
+        {
             ctx->read_handler = r->read_event_handler;
             r->read_event_handler = ngx_http_test_reading;
         }

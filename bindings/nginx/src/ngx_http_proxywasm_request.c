@@ -279,7 +279,7 @@ ngx_http_proxywasm_resume_request(ngx_http_proxywasm_ctx_t *ctx)
             ctx->read_handler = NULL;
         }
 
-        if (ctx->body_streams
+        if (r->request_body_no_buffering
             && (r->upstream == NULL || r->upstream->cleanup == NULL))
         {
             /* the upstream has had enough of it */
@@ -473,6 +473,12 @@ ngx_http_proxywasm_fix_length(ngx_http_proxywasm_ctx_t *ctx, ngx_uint_t last)
     r = ctx->request;
 
     if (ctx->body_streams) {
+        ctx->body_read = last;
+    }
+
+    /* other modules may have had all of it read: "mirror" */
+
+    if (r->request_body_no_buffering) {
         sent = r->upstream && r->upstream->request_bufs;
 
         if (!r->headers_in.chunked
@@ -487,8 +493,6 @@ ngx_http_proxywasm_fix_length(ngx_http_proxywasm_ctx_t *ctx, ngx_uint_t last)
 
             return NGX_HTTP_INTERNAL_SERVER_ERROR;
         }
-
-        ctx->body_read = last;
 
         if (sent) {
             return NGX_OK;
