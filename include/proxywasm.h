@@ -520,6 +520,35 @@ typedef int32_t proxywasm_failure_policy;
 #endif // __cplusplus
 
 /**
+ * Which VMs the streams of a chain use. See `proxywasm_chain_set_isolation`.
+ */
+enum proxywasm_isolation
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+  /**
+   * Those of the worker, as in Envoy.
+   */
+  PROXYWASM_ISOLATION_SHARED = 0,
+  /**
+   * VMs of their own: in one stream, plugins that share a VM in the worker share one.
+   */
+  PROXYWASM_ISOLATION_STREAM = 1,
+  /**
+   * A VM of its own for each plugin of each stream.
+   */
+  PROXYWASM_ISOLATION_PLUGIN = 2,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum proxywasm_isolation proxywasm_isolation;
+#else
+typedef int32_t proxywasm_isolation;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
  * Phases of a stream, as bits. Phases in which no plugin of a chain takes part need not be run.
  */
 enum proxywasm_phase
@@ -1716,6 +1745,20 @@ int32_t proxywasm_chain_new(const struct proxywasm_worker *worker,
                             struct proxywasm_chain **out_chain);
 
 /**
+ * Which VMs the streams of a chain use that begin from now on: a `proxywasm_isolation`. SHARED is the default.
+ *
+ * A VM of a stream's own is made when the stream first needs a plugin in it, and is started as the worker's was: `proxy_on_context_create`,
+ * `proxy_on_vm_start` and `proxy_on_configure` run again. It ends with the stream: its calls in flight are cancelled, its ticks cease,
+ * `proxy_on_done` of its root contexts does not run. Limits hold for each VM. When it fails, or does not start, that stream ends or goes on
+ * by the plugin's failure policy; no other stream notices, also with CLOSED. Queues that it registers go on being announced in the worker's
+ * VM, which ticks and listens besides.
+ *
+ * Errors: INVALID_ARGUMENT, WRONG_THREAD, POISONED.
+ */
+int32_t proxywasm_chain_set_isolation(const struct proxywasm_chain *chain,
+                                      int32_t isolation);
+
+/**
  * The phases in which any plugin of a chain takes part, as `proxywasm_phase` bits; the others need not be run, so that a proxy keeps its
  * fast paths. Request headers and new connections are always among them: contexts begin there. 0 for NULL and an empty chain.
  */
@@ -1884,8 +1927,9 @@ int32_t proxywasm_stream_log(const struct proxywasm_stream *stream);
 int32_t proxywasm_stream_done(const struct proxywasm_stream *stream);
 
 /**
- * Ends and frees a stream: done, if that was not called, then `proxy_on_delete`. Its callouts go on: they belong to the root context. Inside a
- * callback of the worker, or on another thread, nothing happens and the handle stays good. NULL does nothing.
+ * Ends and frees a stream: done, if that was not called, then `proxy_on_delete`. Its callouts go on: they belong to the root context; those
+ * of VMs of its own are cancelled. Inside a callback of the worker, or on another thread, nothing happens and the handle stays good. NULL
+ * does nothing.
  */
 void proxywasm_stream_free(struct proxywasm_stream *stream);
 

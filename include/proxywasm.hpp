@@ -114,6 +114,13 @@ enum class failure_policy : std::int32_t {
   open = PROXYWASM_FAILURE_POLICY_OPEN,
 };
 
+/// Which VMs the streams of a chain use.
+enum class isolation : std::int32_t {
+  shared = PROXYWASM_ISOLATION_SHARED,
+  stream = PROXYWASM_ISOLATION_STREAM,
+  plugin = PROXYWASM_ISOLATION_PLUGIN,
+};
+
 // ---- Bytes ----------------------------------------------------------------------------------------------------------
 
 /// Lends bytes to the library. They must live as long as the slice is used.
@@ -897,6 +904,10 @@ class chain {
   /// `proxywasm_phase` bits.
   std::uint32_t phases() const noexcept { return proxywasm_chain_phases(get()); }
   std::size_t length() const noexcept { return proxywasm_chain_length(get()); }
+  /// Which VMs streams use that begin from now on.
+  void set_isolation(isolation isolation) const {
+    check(proxywasm_chain_set_isolation(get(), static_cast<std::int32_t>(isolation)));
+  }
   proxywasm_chain *get() const noexcept { return chain_.get(); }
 
  private:

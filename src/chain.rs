@@ -5,7 +5,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::instance::Instance;
 use crate::plugin::Phases;
 use crate::services::Services;
+use std::cell::Cell;
 use std::rc::Rc;
+
+/// Which VMs the streams of a chain use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Isolation {
+    /// Those of the worker, as in Envoy.
+    #[default]
+    Shared,
+    /// VMs of their own: in one stream, plugins with one VM key share one.
+    Stream,
+    /// A VM of its own for each plugin of each stream.
+    Plugin,
+}
 
 /// Plugins in the order in which requests pass them; responses pass them backward. Cheap to clone.
 #[derive(Clone)]
@@ -15,6 +28,7 @@ pub struct ChainInner {
     pub(crate) services: Rc<Services>,
     pub(crate) instances: Vec<Rc<Instance>>,
     pub(crate) phases: Phases,
+    isolation: Cell<Isolation>,
 }
 
 impl std::ops::Deref for Chain {
@@ -32,7 +46,18 @@ impl Chain {
         // Contexts begin with the request or the connection, so these are always run.
         let always = if instances.is_empty() { 0 } else { Phases::REQUEST_HEADERS.0 | Phases::NEW_CONNECTION.0 };
         let phases = instances.iter().fold(always, |bits, instance| bits | instance.plugin.phases().0);
-        Ok(Self(Rc::new(ChainInner { services: services.clone(), instances, phases: Phases(phases) })))
+        let (services, isolation) = (services.clone(), Cell::default());
+        Ok(Self(Rc::new(ChainInner { services, instances, phases: Phases(phases), isolation })))
+    }
+
+    /// Which VMs streams use that begin from now on.
+    pub fn set_isolation(&self, isolation: Isolation) {
+        self.0.isolation.set(isolation);
+    }
+
+    /// Which VMs streams use that begin now.
+    pub fn isolation(&self) -> Isolation {
+        self.0.isolation.get()
     }
 
     /// The phases in which any of its plugins takes part; others need not be run.

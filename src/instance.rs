@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //! A plugin in a worker, and the VM slot that it shares with others. Where a stream gets its VM is decided here and nowhere else.
 
+use crate::abi::LogLevel;
+use crate::chain::Isolation;
 use crate::context::Root;
 use crate::error::{Error, ErrorKind, Result};
+use crate::host::StreamData;
 use crate::plugin::{FailurePolicy, Plugin};
 use crate::services::Services;
 use crate::vm::Vm;
@@ -55,7 +58,7 @@ impl VmSlot {
                 slot.vm_failed(vm);
             }
         };
-        let vm = Vm::start(&self.services, plugin, Box::new(on_failure))?;
+        let vm = Vm::start(&self.services, plugin, Some(Box::new(on_failure)))?;
         *self.vm.borrow_mut() = Some(vm.clone());
         Ok(vm)
     }
@@ -169,8 +172,57 @@ impl Instance {
         Ok((vm, root))
     }
 
-    /// The VM and the root context for a stream. Fails while the plugin is down.
-    pub(crate) fn acquire(&self) -> Result<(Rc<Vm>, Rc<Root>)> {
+    /// The VM and the root context for a stream. `held` are those that the stream has already.
+    pub(crate) fn acquire_for(
+        &self,
+        isolation: Isolation,
+        stream: StreamData,
+        held: impl Iterator<Item = (Rc<Vm>, Rc<Root>)>,
+    ) -> Result<(Rc<Vm>, Rc<Root>)> {
+        match isolation {
+            Isolation::Shared => self.acquire(),
+            Isolation::Stream => self.acquire_private(stream, held),
+            Isolation::Plugin => self.acquire_private(stream, std::iter::empty()),
+        }
+    }
+
+    /// A VM that one stream has for itself, with a root context that is started as that of the worker was. What becomes of it, and what
+    /// has become of the worker's, concerns no other stream: there is no back-off.
+    fn acquire_private(
+        &self,
+        stream: StreamData,
+        held: impl Iterator<Item = (Rc<Vm>, Rc<Root>)>,
+    ) -> Result<(Rc<Vm>, Rc<Root>)> {
+        let mut shared = None;
+        for (vm, root) in held {
+            if root.plugin.root_key == self.plugin.root_key {
+                return Ok((vm, root));
+            }
+            if vm.plugin.vm_key == self.plugin.vm_key {
+                shared = Some(vm);
+            }
+        }
+        let log = |error: &Error| {
+            self.services.log(&self.plugin, Some(stream), 0, LogLevel::Error, error.to_string().as_bytes());
+        };
+        let vm = match shared {
+            Some(vm) => vm,
+            None => Vm::start(&self.services, &self.plugin, None).inspect_err(log)?,
+        };
+        match vm.start_root(&self.plugin) {
+            Ok(root) => Ok((vm, root)),
+            Err(error) => {
+                // A trap was logged where it was caught.
+                if !vm.failed() {
+                    log(&error);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// The worker's VM and the root context there. Fails while the plugin is down.
+    fn acquire(&self) -> Result<(Rc<Vm>, Rc<Root>)> {
         if let Some(root) = &*self.root.borrow() {
             if let Some(vm) = root.vm.upgrade() {
                 return Ok((vm, root.clone()));
@@ -182,7 +234,7 @@ impl Instance {
         }
         let failures = self.slot.failures.get();
         self.start_root().inspect_err(|error| {
-            self.services.log(&self.plugin, None, 0, crate::abi::LogLevel::Error, error.to_string().as_bytes());
+            self.services.log(&self.plugin, None, 0, LogLevel::Error, error.to_string().as_bytes());
             // A trap was counted where it was caught.
             if self.slot.failures.get() == failures {
                 self.slot.count_failure(&self.plugin, false);
@@ -195,12 +247,16 @@ impl Instance {
         self.streams.set(self.streams.get() + 1);
     }
 
-    /// A stream has let go of the plugin; `well` when its VM is alive.
-    pub(crate) fn stream_ended(&self, vm: Option<&Rc<Vm>>) {
+    /// A stream has let go of the plugin, and gives its VM back unless that has failed.
+    pub(crate) fn stream_ended(&self, vm: Option<Rc<Vm>>) {
         self.streams.set(self.streams.get() - 1);
-        if let Some(vm) = vm.filter(|vm| !vm.failed()) {
-            vm.prove();
-            self.slot.failures.set(0);
+        match vm {
+            Some(vm) if vm.is_private() => self.services.retire(vm),
+            Some(vm) if !vm.failed() => {
+                vm.prove();
+                self.slot.failures.set(0);
+            }
+            _ => {}
         }
         if self.removed.get() && self.streams.get() == 0 {
             self.end_root();

@@ -41,7 +41,7 @@ mod worker;
 
 pub use body::Chunk;
 pub use callout::HttpResponse;
-pub use chain::Chain;
+pub use chain::{Chain, Isolation};
 pub use diagnostics::LogSink;
 pub use engine::{Engine, EngineConfig};
 pub use error::{Error, ErrorKind, Result};

@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, Sender};
 use hashbrown::HashMap;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::rc::Weak;
+use std::rc::{Rc, Weak};
 use std::time::{Instant, SystemTime};
 
 /// Counts of a worker.
@@ -52,6 +52,8 @@ pub(crate) struct Services {
     /// Something waits in `pending`, or `announce_timeout` may have something to say.
     after_call: Cell<bool>,
     vms: RefCell<HashMap<u64, Weak<Vm>>>,
+    /// VMs that end when the call of the host does.
+    retired: RefCell<Vec<Rc<Vm>>>,
     /// Who registered which queue of the host's.
     host_queues: RefCell<HashMap<u32, QueueOwner>>,
     mailbox: (Sender<QueueReady>, Receiver<QueueReady>),
@@ -82,6 +84,7 @@ impl Services {
             pending: RefCell::default(),
             after_call: Cell::new(false),
             vms: RefCell::default(),
+            retired: RefCell::default(),
             host_queues: RefCell::default(),
             mailbox: crossbeam_channel::unbounded(),
             retry_at: Cell::new(u64::MAX),
@@ -113,7 +116,8 @@ impl Services {
         self.check_outside()?;
         self.entered.set(true);
         let result = run();
-        if self.after_call.take() {
+        while self.after_call.take() {
+            self.drop_retired();
             self.deliver_pending();
             self.announce_timeout();
         }
@@ -201,6 +205,13 @@ impl Services {
         self.tokens.borrow_mut().remove(token)
     }
 
+    /// Ends a call of which nobody wants to hear; the host is told unless it is through with it.
+    pub(crate) fn cancel_call(&self, token: Token) {
+        if self.end_call(token).is_some_and(|call| !call.answered) {
+            self.host.cancel_call(token);
+        }
+    }
+
     pub(crate) fn calls_in_flight(&self) -> usize {
         self.tokens.borrow().len()
     }
@@ -223,15 +234,28 @@ impl Services {
 
     pub(crate) fn remove_vm(&self, serial: u64) {
         self.vms.borrow_mut().remove(&serial);
-        self.host_queues.borrow_mut().retain(|_, owner| owner.vm != serial);
-        self.engine.queues.unregister_vm(self.worker, serial);
     }
 
-    pub(crate) fn vm(&self, serial: u64) -> Option<std::rc::Rc<Vm>> {
+    /// The VM of a stream that ends goes with it. That is said to the host (of its calls), so not inside a callback.
+    pub(crate) fn retire(&self, vm: Rc<Vm>) {
+        if self.entered.get() {
+            self.retired.borrow_mut().push(vm);
+            self.after_call.set(true);
+        }
+    }
+
+    fn drop_retired(&self) {
+        loop {
+            let Some(vm) = self.retired.borrow_mut().pop() else { return };
+            drop(vm);
+        }
+    }
+
+    pub(crate) fn vm(&self, serial: u64) -> Option<Rc<Vm>> {
         self.vms.borrow().get(&serial)?.upgrade()
     }
 
-    pub(crate) fn all_vms(&self) -> Vec<std::rc::Rc<Vm>> {
+    pub(crate) fn all_vms(&self) -> Vec<Rc<Vm>> {
         self.vms.borrow().values().filter_map(Weak::upgrade).collect()
     }
 
@@ -240,6 +264,12 @@ impl Services {
     pub(crate) fn queue_target(&self, vm: u64, root_context: u32) -> QueueTarget {
         let mailbox = self.mailbox.0.clone();
         QueueTarget { worker: self.worker, vm, root_context, mailbox, wake: self.host.waker() }
+    }
+
+    /// Nobody is told of a VM's queues any more.
+    pub(crate) fn unregister_queues(&self, vm: u64) {
+        self.host_queues.borrow_mut().retain(|_, owner| owner.vm != vm);
+        self.engine.queues.unregister_vm(self.worker, vm);
     }
 
     pub(crate) fn own_host_queue(&self, queue: u32, vm: u64, root: u32) {

@@ -5,7 +5,7 @@
 use crate::abi::pairs::PairList;
 use crate::abi::{MapType, PeerType, StreamType};
 use crate::body::{Body, Chunk};
-use crate::chain::Chain;
+use crate::chain::{Chain, Isolation};
 use crate::context::{Context, Root};
 use crate::deferred::OwnedResponse;
 use crate::error::{Error, ErrorKind, Result};
@@ -126,6 +126,7 @@ type Properties = HashMap<Vec<u8>, Vec<u8>>;
 /// A stream, as hostcalls and contexts reach it.
 pub(crate) struct Stream {
     pub(crate) chain: Chain,
+    isolation: Isolation,
     kind: StreamKind,
     data: StreamData,
     legs: Box<[Leg]>,
@@ -151,6 +152,7 @@ impl Stream {
         };
         Rc::new(Self {
             chain: chain.clone(),
+            isolation: chain.isolation(),
             kind,
             data,
             legs: (0..chain.len()).map(leg).collect(),
@@ -283,7 +285,8 @@ impl Stream {
     /// Gives a plugin its context in this stream. A failure leaves the plugin failed.
     pub(crate) fn create_context(self: &Rc<Self>, index: usize) -> Result<()> {
         let (leg, instance) = (&self.legs[index], &self.chain.instances[index]);
-        let acquired = instance.acquire().and_then(|(vm, root)| {
+        let held = self.legs.iter().filter_map(|leg| leg.vm.borrow().clone());
+        let acquired = instance.acquire_for(self.isolation, self.data, held).and_then(|(vm, root)| {
             let id = vm.add_stream_context(|_| Context::Stream(self.clone(), index))?;
             Ok((vm, root, id))
         });
@@ -615,7 +618,7 @@ impl Stream {
             if let Some((vm, _)) = let_go {
                 vm.remove_stream_context(leg.context.get());
                 leg.state.set(LegState::Gone);
-                instance.stream_ended(Some(&vm));
+                instance.stream_ended(Some(vm));
             }
             leg.lanes.iter().for_each(Lane::clear);
         }

@@ -17,7 +17,7 @@ use crate::wasi::{ProcExit, Stdio};
 use hashbrown::HashMap;
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::{Rc, Weak};
-use wasmtime::{Memory, Store, Trap, TypedFunc, WasmBacktrace};
+use wasmtime::{Memory, PoolConcurrencyLimitError, Store, Trap, TypedFunc, WasmBacktrace};
 
 /// Which hostcalls are allowed just now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,12 +100,17 @@ pub(crate) struct Vm {
     proven: Cell<bool>,
     /// Contexts of streams that ended while the guest ran.
     orphans: RefCell<Vec<u32>>,
-    on_failure: Box<dyn Fn(&Vm)>,
+    /// None: one stream has the VM for itself.
+    on_failure: Option<OnFailure>,
 }
 
+/// Is told that a VM has failed.
+pub(crate) type OnFailure = Box<dyn Fn(&Vm)>;
+
 impl Vm {
-    /// Instantiates a module and runs its entry functions. `on_failure` is told when the VM has failed later on.
-    pub(crate) fn start(services: &Rc<Services>, plugin: &Plugin, on_failure: Box<dyn Fn(&Vm)>) -> Result<Rc<Self>> {
+    /// Instantiates a module and runs its entry functions. `on_failure` is told when the VM has failed later on; a VM without it is
+    /// private: one stream's, which ends with the stream.
+    pub(crate) fn start(services: &Rc<Services>, plugin: &Plugin, on_failure: Option<OnFailure>) -> Result<Rc<Self>> {
         let serial = services.next_vm_serial();
         let state = VmState {
             services: services.clone(),
@@ -188,6 +193,11 @@ impl Vm {
 
     pub(crate) fn failed(&self) -> bool {
         self.failed.get()
+    }
+
+    /// Whether one stream has it for itself.
+    pub(crate) fn is_private(&self) -> bool {
+        self.on_failure.is_none()
     }
 
     pub(crate) fn proven(&self) -> bool {
@@ -286,7 +296,7 @@ impl Vm {
         let stream = state.stream_data();
         let current = state.current.take();
         let contexts = std::mem::take(&mut state.contexts);
-        let calls = std::mem::take(&mut state.calls);
+        let (weak, calls) = (state.vm.clone(), std::mem::take(&mut state.calls));
         drop(store);
         drop(current);
 
@@ -294,12 +304,11 @@ impl Vm {
         let services = &self.services;
         services.log(&plugin, stream, context_id, LogLevel::Critical, text.as_bytes());
         services.count(|stats| stats.vms_failed += 1);
-        for token in calls.into_values() {
-            services.end_call(token);
-            services.host.cancel_call(token);
+        calls.into_values().for_each(|token| services.cancel_call(token));
+        self.detach(&weak);
+        if let Some(on_failure) = &self.on_failure {
+            on_failure(self);
         }
-        self.detach();
-        (self.on_failure)(self);
         services.host.vm_failed(&plugin.config().name, kind);
         for context in contexts.into_values() {
             if let Context::Stream(stream, index) = context {
@@ -310,11 +319,13 @@ impl Vm {
     }
 
     /// Nothing may reach the VM from outside any more.
-    fn detach(&self) {
-        if let Some(weak) = self.services.vm(self.serial).map(|vm| Rc::downgrade(&vm)) {
-            self.services.cancel_ticks(&weak);
-        }
+    fn detach(&self, weak: &Weak<Self>) {
+        self.services.cancel_ticks(weak);
         self.services.remove_vm(self.serial);
+        // Those of a private one are the worker's.
+        if !self.is_private() {
+            self.services.unregister_queues(self.serial);
+        }
     }
 
     // Contexts
@@ -456,15 +467,12 @@ impl Vm {
 
 impl Drop for Vm {
     fn drop(&mut self) {
-        self.services.remove_vm(self.serial);
-        self.services.count(|stats| stats.vms -= 1);
         let state = self.store.get_mut().data_mut();
-        for token in std::mem::take(&mut state.calls).into_values() {
-            // Those of a worker that has ended were cancelled with it.
-            if self.services.end_call(token).is_some() {
-                self.services.host.cancel_call(token);
-            }
-        }
+        let (weak, calls) = (std::mem::take(&mut state.vm), std::mem::take(&mut state.calls));
+        self.detach(&weak);
+        self.services.count(|stats| stats.vms -= 1);
+        // Those of a worker that has ended were cancelled with it.
+        calls.into_values().for_each(|token| self.services.cancel_call(token));
     }
 }
 
@@ -485,6 +493,7 @@ fn explain(error: &wasmtime::Error, memory_refused: bool) -> (ErrorKind, String)
         Some(trap) => (ErrorKind::GuestTrap, trap.to_string()),
         None => match error.downcast_ref::<ProcExit>() {
             Some(exit) => (ErrorKind::GuestTrap, exit.to_string()),
+            None if error.is::<PoolConcurrencyLimitError>() => (ErrorKind::NoMemory, error.to_string()),
             None => (ErrorKind::GuestTrap, error.root_cause().to_string()),
         },
     };

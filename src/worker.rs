@@ -187,10 +187,7 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         self.services.engine.queues.unregister_worker(self.services.worker);
-        for token in self.services.all_calls() {
-            self.services.end_call(token);
-            self.services.host.cancel_call(token);
-        }
+        self.services.all_calls().into_iter().for_each(|token| self.services.cancel_call(token));
         self.services.close();
     }
 }

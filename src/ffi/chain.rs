@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //! Section: chain.
 
-use super::boundary::{boundary, boundary_void};
+use super::boundary::{boundary, boundary_void, Failure};
 use super::convert::{array, give, handle, out, take};
 use super::worker::{proxywasm_instance, proxywasm_worker, Owner};
-use crate::chain::Chain;
+use crate::chain::{Chain, Isolation};
 use crate::worker::InstanceHandle;
 use std::rc::Rc;
 
@@ -35,6 +35,32 @@ pub extern "C" fn proxywasm_chain_new(
         let chain = worker.0.with(|core| Ok(core.chain(&list)?))?;
         give(&place, proxywasm_chain { owner: worker.0.clone(), chain });
         Ok(())
+    })
+}
+
+/// Which VMs the streams of a chain use that begin from now on: a `proxywasm_isolation`. SHARED is the default.
+///
+/// A VM of a stream's own is made when the stream first needs a plugin in it, and is started as the worker's was: `proxy_on_context_create`,
+/// `proxy_on_vm_start` and `proxy_on_configure` run again. It ends with the stream: its calls in flight are cancelled, its ticks cease,
+/// `proxy_on_done` of its root contexts does not run. Limits hold for each VM. When it fails, or does not start, that stream ends or goes on
+/// by the plugin's failure policy; no other stream notices, also with CLOSED. Queues that it registers go on being announced in the worker's
+/// VM, which ticks and listens besides.
+///
+/// Errors: INVALID_ARGUMENT, WRONG_THREAD, POISONED.
+#[no_mangle]
+pub extern "C" fn proxywasm_chain_set_isolation(chain: *const proxywasm_chain, isolation: i32) -> i32 {
+    boundary(|| {
+        let chain = handle(chain, "chain")?;
+        let isolation = match isolation {
+            0 => Isolation::Shared,
+            1 => Isolation::Stream,
+            2 => Isolation::Plugin,
+            _ => return Err(Failure::invalid(format!("{isolation} is no isolation"))),
+        };
+        chain.owner.guard(|| {
+            chain.chain.set_isolation(isolation);
+            Ok(())
+        })
     })
 }
 

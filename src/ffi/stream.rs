@@ -409,8 +409,9 @@ pub extern "C" fn proxywasm_stream_done(stream: *const proxywasm_stream) -> i32 
     boundary(|| proxywasm_stream::simple(stream, &StreamHandle::done))
 }
 
-/// Ends and frees a stream: done, if that was not called, then `proxy_on_delete`. Its callouts go on: they belong to the root context. Inside a
-/// callback of the worker, or on another thread, nothing happens and the handle stays good. NULL does nothing.
+/// Ends and frees a stream: done, if that was not called, then `proxy_on_delete`. Its callouts go on: they belong to the root context; those
+/// of VMs of its own are cancelled. Inside a callback of the worker, or on another thread, nothing happens and the handle stays good. NULL
+/// does nothing.
 #[no_mangle]
 pub extern "C" fn proxywasm_stream_free(stream: *mut proxywasm_stream) {
     boundary_void(|| {

@@ -288,6 +288,18 @@ pub enum proxywasm_failure_policy {
     OPEN = 2,
 }
 
+/// Which VMs the streams of a chain use. See `proxywasm_chain_set_isolation`.
+#[repr(i32)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum proxywasm_isolation {
+    /// Those of the worker, as in Envoy.
+    SHARED = 0,
+    /// VMs of their own: in one stream, plugins that share a VM in the worker share one.
+    STREAM = 1,
+    /// A VM of its own for each plugin of each stream.
+    PLUGIN = 2,
+}
+
 /// Phases of a stream, as bits. Phases in which no plugin of a chain takes part need not be run.
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

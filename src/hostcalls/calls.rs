@@ -169,8 +169,7 @@ pub(super) fn grpc_cancel(cx: &mut Cx<'_>, token: u32) -> HostcallResult {
     let state = cx.data_mut();
     let host_token = grpc_token(state, token)?;
     state.calls.remove(&token);
-    state.services.end_call(host_token);
-    state.services.host.cancel_call(host_token);
+    state.services.cancel_call(host_token);
     Ok(())
 }
 

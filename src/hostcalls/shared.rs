@@ -40,19 +40,26 @@ pub(super) fn set_data(cx: &mut Cx<'_>, key: u32, key_len: u32, value: u32, len:
     Ok(())
 }
 
-/// Whoever registers last is told of new items.
+/// Whoever registers last is told of new items, but for a stream's own VM: what it replays was registered by the worker's, which goes on
+/// being told.
 pub(super) fn register_queue(cx: &mut Cx<'_>, name: u32, len: u32, out_token: u32) -> HostcallResult {
     check_u32(cx, out_token)?;
     let (memory, state) = parts(cx)?;
     let name = memory::read(memory, name, len)?;
     let root = state.context().root().ok_or(Status::InternalFailure)?;
     let (services, vm_id) = (&state.services, vm_id(state));
+    let private = state.vm.upgrade().is_some_and(|vm| vm.is_private());
     let token = match services.host.queues() {
+        Some(queues) if private => match queues.resolve(vm_id, name) {
+            Err(Status::NotFound) => queues.register(vm_id, name)?,
+            resolved => resolved?,
+        },
         Some(queues) => {
             let token = queues.register(vm_id, name)?;
             services.own_host_queue(token, state.serial, root.id);
             token
         }
+        None if private => services.engine.queues.open(vm_id, name)?,
         None => services.engine.queues.register(vm_id, name, services.queue_target(state.serial, root.id))?,
     };
     write_u32(cx, out_token, token)

@@ -73,6 +73,17 @@ impl Queues {
         Ok(token)
     }
 
+    /// The token of the queue with this name, which is made if it is new. Whoever is told of its items goes on being told.
+    ///
+    /// # Errors
+    /// As for `register`.
+    pub fn open(&self, vm_id: &[u8], name: &[u8]) -> Result<u32, Status> {
+        if let Some(token) = self.resolve(vm_id, name) {
+            return Ok(token);
+        }
+        Ok(self.registry.write().find_or_make(&self.budget, vm_id, name)?.token())
+    }
+
     /// The token of the queue with this name. An empty `vm_id` is a `vm_id` like any other here.
     pub fn resolve(&self, vm_id: &[u8], name: &[u8]) -> Option<u32> {
         self.registry.read().vms.get(vm_id)?.tokens.get(name).copied()
@@ -282,6 +293,19 @@ mod tests {
         queues.register(b"v", b"q", first).unwrap();
         queues.enqueue(token, b"z").unwrap();
         assert_eq!((first_notices.len(), second_notices.len()), (2, 1));
+    }
+
+    #[test]
+    fn opening_takes_nothing_over() {
+        let queues = Queues::new();
+        let token = queues.open(b"v", b"q").unwrap();
+        queues.enqueue(token, b"x").unwrap();
+        let (first, notices) = target(1);
+        assert_eq!(queues.register(b"v", b"q", first), Ok(token));
+        assert_eq!(queues.open(b"v", b"q"), Ok(token));
+        queues.enqueue(token, b"y").unwrap();
+        assert_eq!(notices.len(), 2);
+        assert_eq!(queues.open(b"v", &[b'n'; MAX_NAME_BYTES + 1]), Err(Status::InternalFailure));
     }
 
     #[test]

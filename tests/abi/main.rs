@@ -23,6 +23,7 @@ mod trace;
 mod callbacks;
 mod chain;
 mod draining;
+mod isolation;
 mod loading;
 mod phases;
 mod reentrancy;

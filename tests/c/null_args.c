@@ -112,6 +112,7 @@ REFUSES(proxywasm_worker_is_idle, NULL, NULL)
 REFUSES(proxywasm_worker_get_stats, NULL, NULL)
 IGNORES(proxywasm_worker_free)
 REFUSES(proxywasm_chain_new, NULL, NULL, 0, NULL)
+REFUSES(proxywasm_chain_set_isolation, NULL, 0)
 ZERO(proxywasm_chain_phases)
 ZERO(proxywasm_chain_length)
 IGNORES(proxywasm_chain_free)
@@ -195,6 +196,8 @@ static void one_null_at_a_time(void)
     const proxywasm_instance *holes[] = {rig.instance, NULL};
     CHECK_RESULT(proxywasm_chain_new(rig.worker, holes, 2, &chain), INVALID_ARGUMENT);
     CHECK_RESULT(proxywasm_chain_new(rig.worker, holes, 1, NULL), INVALID_ARGUMENT);
+    CHECK_RESULT(proxywasm_chain_set_isolation(rig.chain, 3), INVALID_ARGUMENT);
+    CHECK_RESULT(proxywasm_chain_set_isolation(rig.chain, -1), INVALID_ARGUMENT);
     CHECK_RESULT(proxywasm_stream_new(rig.chain, 0, NULL, NULL), INVALID_ARGUMENT);
     CHECK_RESULT(proxywasm_stream_new(rig.chain, 2, NULL, &stream), INVALID_ARGUMENT);
     CHECK_RESULT(proxywasm_stream_new(rig.chain, -1, NULL, &stream), INVALID_ARGUMENT);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //! The mock host, guests in WebAssembly text, and a worker set up for one test.
 
+mod allocator;
 mod guest;
 mod host;
 mod script;
 
+pub use allocator::allocated;
 pub use guest::{guest, guest_of, guest_with, CALLBACKS};
 pub use host::{Event, Mock, MockHost};
 pub use script::{encoded, in_configure, in_request, run_exchange, script, script_of, script_with, Script};
