@@ -44,6 +44,13 @@ static ngx_command_t  ngx_http_proxywasm_commands[] = {
       offsetof(ngx_http_proxywasm_loc_conf_t, place),
       NULL },
 
+    { ngx_string("proxy_wasm_isolation"),
+      NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_HTTP_LOC_CONF_OFFSET,
+      offsetof(ngx_http_proxywasm_loc_conf_t, place.isolation),
+      ngx_proxywasm_isolations },
+
     { ngx_string("proxy_wasm_request_headers_in_access"),
       NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF|NGX_CONF_FLAG,
       ngx_conf_set_flag_slot,
@@ -274,6 +281,7 @@ ngx_http_proxywasm_create_loc_conf(ngx_conf_t *cf)
         return NULL;
     }
 
+    ngx_proxywasm_create_place(&conf->place);
     conf->in_access = NGX_CONF_UNSET;
     conf->late_rewrite = NGX_CONF_UNSET;
     conf->late_access = NGX_CONF_UNSET;

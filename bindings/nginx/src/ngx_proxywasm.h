@@ -86,6 +86,7 @@ typedef struct {
 /* A chain: the plugins of one place of the configuration, in order. */
 typedef struct {
     ngx_array_t              plugins;    /* of ngx_proxywasm_plugin_t * */
+    ngx_uint_t               isolation;  /* a proxywasm_isolation */
 
     /* in this worker */
     proxywasm_chain         *chain;
@@ -95,9 +96,10 @@ typedef struct {
 } ngx_proxywasm_chain_t;
 
 
-/* What proxy_wasm directives make of a block. */
+/* What proxy_wasm and proxy_wasm_isolation make of a block. */
 typedef struct {
     ngx_array_t             *plugins;    /* of ngx_proxywasm_plugin_t * */
+    ngx_uint_t               isolation;  /* a proxywasm_isolation */
     ngx_proxywasm_chain_t   *chain;
 } ngx_proxywasm_place_t;
 
@@ -241,14 +243,15 @@ extern ngx_module_t  ngx_proxywasm_runtime_module;
 
 /* ngx_proxywasm_plugin.c */
 
+extern ngx_conf_enum_t  ngx_proxywasm_isolations[];
+
 ngx_proxywasm_code_t *ngx_proxywasm_find_code(ngx_proxywasm_conf_t *conf,
     ngx_str_t *name);
 ngx_proxywasm_options_t *ngx_proxywasm_find_options(
     ngx_proxywasm_conf_t *conf, ngx_str_t *name);
 ngx_proxywasm_plugin_t *ngx_proxywasm_add_plugin(ngx_conf_t *cf,
     ngx_str_t *name, ngx_str_t *config);
-ngx_proxywasm_chain_t *ngx_proxywasm_add_chain(ngx_conf_t *cf,
-    ngx_array_t *plugins);
+void ngx_proxywasm_create_place(ngx_proxywasm_place_t *place);
 char *ngx_proxywasm_set_plugin_slot(ngx_conf_t *cf, ngx_command_t *cmd,
     void *conf);
 ngx_int_t ngx_proxywasm_merge_plugins(ngx_conf_t *cf,

@@ -13,6 +13,8 @@
 #define NGX_PROXYWASM_BODY_BUFFER  (1024 * 1024)
 
 
+static ngx_proxywasm_chain_t *ngx_proxywasm_add_chain(ngx_conf_t *cf,
+    ngx_proxywasm_place_t *place);
 static int32_t ngx_proxywasm_create_engine(ngx_cycle_t *cycle,
     ngx_proxywasm_conf_t *conf);
 static ngx_int_t ngx_proxywasm_compile(ngx_cycle_t *cycle,
@@ -25,6 +27,14 @@ static int32_t ngx_proxywasm_set_options(proxywasm_plugin_config *config,
     ngx_proxywasm_options_t *options);
 static void ngx_proxywasm_conf_error(ngx_cycle_t *cycle, const char *what,
     ngx_str_t *name, ngx_str_t *file, ngx_uint_t line);
+
+
+ngx_conf_enum_t  ngx_proxywasm_isolations[] = {
+    { ngx_string("none"), PROXYWASM_ISOLATION_SHARED },
+    { ngx_string("stream"), PROXYWASM_ISOLATION_STREAM },
+    { ngx_string("filter"), PROXYWASM_ISOLATION_PLUGIN },
+    { ngx_null_string, 0 }
+};
 
 
 ngx_proxywasm_code_t *
@@ -112,8 +122,8 @@ ngx_proxywasm_add_plugin(ngx_conf_t *cf, ngx_str_t *name, ngx_str_t *config)
 }
 
 
-ngx_proxywasm_chain_t *
-ngx_proxywasm_add_chain(ngx_conf_t *cf, ngx_array_t *plugins)
+static ngx_proxywasm_chain_t *
+ngx_proxywasm_add_chain(ngx_conf_t *cf, ngx_proxywasm_place_t *place)
 {
     ngx_proxywasm_conf_t   *conf;
     ngx_proxywasm_chain_t  *chain, **slot;
@@ -127,7 +137,8 @@ ngx_proxywasm_add_chain(ngx_conf_t *cf, ngx_array_t *plugins)
         return NULL;
     }
 
-    chain->plugins = *plugins;
+    chain->plugins = *place->plugins;
+    chain->isolation = place->isolation;
     *slot = chain;
 
     return chain;
@@ -174,25 +185,45 @@ ngx_proxywasm_set_plugin_slot(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
 }
 
 
-/* A block with plugins of its own has those alone. */
+void
+ngx_proxywasm_create_place(ngx_proxywasm_place_t *place)
+{
+    place->isolation = NGX_CONF_UNSET_UINT;
+}
+
+
+/*
+ * A block with plugins of its own has those alone; one with another isolation
+ * needs a chain of its own.
+ */
 
 ngx_int_t
 ngx_proxywasm_merge_plugins(ngx_conf_t *cf, ngx_proxywasm_place_t *prev,
     ngx_proxywasm_place_t *conf)
 {
+    /* of the outermost block */
+    ngx_conf_init_uint_value(prev->isolation, PROXYWASM_ISOLATION_SHARED);
+
+    ngx_conf_init_uint_value(conf->isolation, prev->isolation);
+
     if (prev->plugins && prev->chain == NULL) {
-        prev->chain = ngx_proxywasm_add_chain(cf, prev->plugins);
+        prev->chain = ngx_proxywasm_add_chain(cf, prev);
         if (prev->chain == NULL) {
             return NGX_ERROR;
         }
     }
 
     if (conf->plugins == NULL) {
-        *conf = *prev;
-        return NGX_OK;
+
+        if (prev->plugins == NULL || conf->isolation == prev->isolation) {
+            *conf = *prev;
+            return NGX_OK;
+        }
+
+        conf->plugins = prev->plugins;
     }
 
-    conf->chain = ngx_proxywasm_add_chain(cf, conf->plugins);
+    conf->chain = ngx_proxywasm_add_chain(cf, conf);
 
     return conf->chain ? NGX_OK : NGX_ERROR;
 }

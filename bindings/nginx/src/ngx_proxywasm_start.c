@@ -251,10 +251,15 @@ ngx_proxywasm_make_chain(ngx_cycle_t *cycle, ngx_proxywasm_chain_t *chain)
 
     ngx_free(instances);
 
+    if (rc == PROXYWASM_RESULT_OK) {
+        rc = proxywasm_chain_set_isolation(chain->chain, chain->isolation);
+    }
+
     if (rc != PROXYWASM_RESULT_OK) {
         ngx_log_error(NGX_LOG_CRIT, cycle->log, 0,
                       "proxywasm: chain failed: %s",
                       proxywasm_result_name(rc));
+        proxywasm_chain_free(chain->chain);
         chain->chain = NULL;
         return NGX_ERROR;
     }

@@ -27,6 +27,13 @@ static ngx_command_t  ngx_stream_proxywasm_commands[] = {
       offsetof(ngx_stream_proxywasm_srv_conf_t, place),
       NULL },
 
+    { ngx_string("proxy_wasm_isolation"),
+      NGX_STREAM_MAIN_CONF|NGX_STREAM_SRV_CONF|NGX_CONF_TAKE1,
+      ngx_conf_set_enum_slot,
+      NGX_STREAM_SRV_CONF_OFFSET,
+      offsetof(ngx_stream_proxywasm_srv_conf_t, place.isolation),
+      ngx_proxywasm_isolations },
+
       ngx_null_command
 };
 
@@ -110,7 +117,16 @@ ngx_stream_proxywasm_postconfiguration(ngx_conf_t *cf)
 static void *
 ngx_stream_proxywasm_create_srv_conf(ngx_conf_t *cf)
 {
-    return ngx_pcalloc(cf->pool, sizeof(ngx_stream_proxywasm_srv_conf_t));
+    ngx_stream_proxywasm_srv_conf_t  *conf;
+
+    conf = ngx_pcalloc(cf->pool, sizeof(ngx_stream_proxywasm_srv_conf_t));
+    if (conf == NULL) {
+        return NULL;
+    }
+
+    ngx_proxywasm_create_place(&conf->place);
+
+    return conf;
 }
 
 
