@@ -28,6 +28,7 @@ PLACES = {
     "f0": ("empty plugin", 0.8, 6.4),
     "f1": ("one header read, one added", 1.2, 6.4),
     "f2": ("200 header reads", 20.0, 80.0),
+    "stream": ("empty plugin, isolation", None, 73.0),
 }
 CONFIGURATION = """
 load_module {module};
@@ -47,6 +48,7 @@ http {{
         location /f0 {{ proxy_wasm bench f0; return 200; }}
         location /f1 {{ proxy_wasm bench f1; return 200; }}
         location /f2 {{ proxy_wasm bench f2; return 200; }}
+        location /stream {{ proxy_wasm bench f0; proxy_wasm_isolation stream; return 200; }}
     }}
 }}
 """
@@ -121,7 +123,7 @@ def report(samples: dict[str, list[float]], arguments, version: str) -> dict:
         # Of each round apart: what the machine did meanwhile concerns all places alike.
         above = statistics.median(value - none for value, none in zip(samples[place], samples["none"]))
         above_least = least - min(samples["none"])
-        cells = [f"{above:.2f}", f"{above_least:.2f}", f"{target:.1f}", f"{peer:.1f}"] if target else ["", "", "", ""]
+        cells = [f"{above:.2f}", f"{above_least:.2f}", f"{target:.1f}" if target else "", f"{peer:.1f}"] if peer else [""] * 4
         print(f"{title:<28}{median:>9.2f}{least:>9.2f}{cells[0]:>12}{cells[1]:>10}{cells[2]:>8}{cells[3]:>17}")
         result[place] = {"median": median, "min": least, "above": above, "above_min": above_least, "target": target}
     return {"version": version, "date": date, "machine": machine(), "us_per_request": result, "samples": samples}

@@ -15,10 +15,13 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
-use wasmtime::{InstanceAllocationStrategy, Linker, PoolingAllocationConfig};
+use wasmtime::{Enabled, InstanceAllocationStrategy, Linker, PoolingAllocationConfig};
 
 /// Longest distance between two ticks that `start_ticker` and the configuration accept.
 const MAX_TICK: Duration = Duration::from_secs(10);
+
+/// Bytes of memory, and of tables, that a VM of a pool leaves to the next.
+const KEEP_RESIDENT: usize = 256 << 10;
 
 /// How an engine is made.
 #[derive(Clone)]
@@ -82,7 +85,8 @@ impl EngineConfig {
         Ok(self)
     }
 
-    /// Reserves address space for this many VMs, which makes each VM cheaper to make. 0 turns it off.
+    /// Reserves address space for this many VMs, which makes each VM cheaper to make; up to 256 KiB of each of the 100 VMs that ended
+    /// last stay for the next. 0 turns it off.
     pub fn pooling(&mut self, max_vms: u32) -> &mut Self {
         self.pooling = (max_vms > 0).then_some(max_vms);
         self
@@ -137,6 +141,9 @@ impl Engine {
             let mut pooling = PoolingAllocationConfig::default();
             pooling.total_core_instances(max_vms).total_memories(max_vms).total_tables(max_vms.saturating_mul(2));
             pooling.max_tables_per_module(2).table_elements(1 << 16);
+            // Putting back what a VM has written costs less than unmapping it and the faults of the next.
+            pooling.linear_memory_keep_resident(KEEP_RESIDENT).table_keep_resident(KEEP_RESIDENT);
+            pooling.pagemap_scan(Enabled::Auto);
             wasm.allocation_strategy(InstanceAllocationStrategy::Pooling(pooling));
         }
         let wasm = wasmtime::Engine::new(&wasm).map_err(|e| {

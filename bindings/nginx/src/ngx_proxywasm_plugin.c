@@ -12,11 +12,15 @@
 /* max_body_buffer where nothing says otherwise: the library's default */
 #define NGX_PROXYWASM_BODY_BUFFER  (1024 * 1024)
 
+/* most VMs of a worker, where requests have VMs of their own */
+#define NGX_PROXYWASM_VMS          4096
+
 
 static ngx_proxywasm_chain_t *ngx_proxywasm_add_chain(ngx_conf_t *cf,
     ngx_proxywasm_place_t *place);
 static int32_t ngx_proxywasm_create_engine(ngx_cycle_t *cycle,
     ngx_proxywasm_conf_t *conf);
+static ngx_uint_t ngx_proxywasm_isolated(ngx_proxywasm_conf_t *conf);
 static ngx_int_t ngx_proxywasm_compile(ngx_cycle_t *cycle,
     ngx_proxywasm_conf_t *conf, ngx_proxywasm_code_t *code);
 static ngx_int_t ngx_proxywasm_configure(ngx_cycle_t *cycle,
@@ -214,13 +218,12 @@ ngx_proxywasm_merge_plugins(ngx_conf_t *cf, ngx_proxywasm_place_t *prev,
     }
 
     if (conf->plugins == NULL) {
+        conf->plugins = prev->plugins;
 
-        if (prev->plugins == NULL || conf->isolation == prev->isolation) {
-            *conf = *prev;
+        if (conf->plugins == NULL || conf->isolation == prev->isolation) {
+            conf->chain = prev->chain;
             return NGX_OK;
         }
-
-        conf->plugins = prev->plugins;
     }
 
     conf->chain = ngx_proxywasm_add_chain(cf, conf);
@@ -301,6 +304,7 @@ static int32_t
 ngx_proxywasm_create_engine(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf)
 {
     int32_t                   rc;
+    ngx_uint_t                pooled;
     proxywasm_engine_config  *config;
 
     rc = proxywasm_engine_config_new(&config);
@@ -315,13 +319,54 @@ ngx_proxywasm_create_engine(ngx_cycle_t *cycle, ngx_proxywasm_conf_t *conf)
         rc = ngx_proxywasm_set_runtime(cycle, config);
     }
 
+    pooled = ngx_proxywasm_isolated(conf);
+
+    if (rc == PROXYWASM_RESULT_OK && pooled) {
+        rc = proxywasm_engine_config_set_pooling(config, NGX_PROXYWASM_VMS);
+    }
+
     if (rc == PROXYWASM_RESULT_OK) {
         rc = proxywasm_engine_new(config, &conf->engine);
+    }
+
+    if (rc == PROXYWASM_RESULT_NO_MEMORY && pooled) {
+
+        /* the address space is limited: slower, and it works */
+
+        ngx_log_error(NGX_LOG_WARN, cycle->log, 0,
+                      "no address space for %d VMs of requests: each will be "
+                      "reserved by itself", NGX_PROXYWASM_VMS);
+
+        rc = proxywasm_engine_config_set_pooling(config, 0);
+
+        if (rc == PROXYWASM_RESULT_OK) {
+            rc = proxywasm_engine_new(config, &conf->engine);
+        }
     }
 
     proxywasm_engine_config_free(config);
 
     return rc;
+}
+
+
+/* Whether requests or connections anywhere have VMs of their own. */
+
+static ngx_uint_t
+ngx_proxywasm_isolated(ngx_proxywasm_conf_t *conf)
+{
+    ngx_uint_t               i;
+    ngx_proxywasm_chain_t  **chains;
+
+    chains = conf->chains.elts;
+
+    for (i = 0; i < conf->chains.nelts; i++) {
+        if (chains[i]->isolation != PROXYWASM_ISOLATION_SHARED) {
+            return 1;
+        }
+    }
+
+    return 0;
 }
 
 
