@@ -123,7 +123,11 @@ def report(samples: dict[str, list[float]], arguments, version: str) -> dict:
         # Of each round apart: what the machine did meanwhile concerns all places alike.
         above = statistics.median(value - none for value, none in zip(samples[place], samples["none"]))
         above_least = least - min(samples["none"])
-        cells = [f"{above:.2f}", f"{above_least:.2f}", f"{target:.1f}" if target else "", f"{peer:.1f}"] if peer else [""] * 4
+        cells = (
+            [f"{above:.2f}", f"{above_least:.2f}", f"{target:.1f}" if target else "", f"{peer:.1f}"]
+            if peer
+            else [""] * 4
+        )
         print(f"{title:<28}{median:>9.2f}{least:>9.2f}{cells[0]:>12}{cells[1]:>10}{cells[2]:>8}{cells[3]:>17}")
         result[place] = {"median": median, "min": least, "above": above, "above_min": above_least, "target": target}
     return {"version": version, "date": date, "machine": machine(), "us_per_request": result, "samples": samples}
