@@ -6,10 +6,11 @@ import socket
 import time
 
 import pytest
-from hosts.nginx import MODULES, STREAM_MODULES, free_port
+from hosts.nginx import MODULES, STREAM_MODULES
 from http_site import call, connected
 from kit.setup import GUESTS
 from master import resident_kib
+from ports import free_port
 from test_status import status
 
 MODES = ("stream", "filter")
