@@ -6,11 +6,12 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import signal
 import socket
 import struct
 import subprocess
 import urllib.request
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -84,6 +85,14 @@ class NginxServer(Server):
     def processes(self) -> list[int]:
         pid = self.process.pid
         return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def stop(self, patience: float = 5) -> int | None:
+        workers = self.processes() if self.alive() else []
+        code = super().stop(patience)
+        for worker in workers if code is None else []:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        return code
 
     def ready(self) -> bool:
         # Not the port of the plugins: they would see it.
