@@ -564,6 +564,10 @@ impl Forward<'_> {
     }
 }
 
+/// Calls one callback of a guest with the id of a context.
+type Callback<'a> =
+    &'a dyn Fn(&crate::exports::Exports, &mut wasmtime::Store<crate::vm::VmState>, u32) -> wasmtime::Result<()>;
+
 impl Stream {
     /// Calls a callback of every plugin that has a context, in the order of requests; of a phase: of those that take part in it.
     /// The first failure is reported, the others are called all the same.
@@ -572,7 +576,7 @@ impl Stream {
         phase: Option<Phases>,
         create: bool,
         callback: &'static str,
-        run: &dyn Fn(&crate::exports::Exports, &mut wasmtime::Store<crate::vm::VmState>, u32) -> wasmtime::Result<()>,
+        run: Callback<'_>,
     ) -> Result<()> {
         let mut result = Ok(());
         for index in 0..self.legs.len() {
