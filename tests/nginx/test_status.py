@@ -144,7 +144,8 @@ def test_busy_worker(nginx):
     until(lambda: len(status(proxy)["workers"]) == 2)
     with proxy.connect() as connection:
         connection.send_head(path="/busy", bare="request_headers: loop")
-        # Whichever worker takes these: the busy one takes none.
+        # It takes no others once it is at work: then whichever worker takes these is not the busy one.
+        time.sleep(0.3)
         until(lambda: max(worker["age_ms"] for worker in status(proxy)["workers"]) >= 290)
         begin = time.monotonic()
         assert len(status(proxy)["workers"]) == 2
