@@ -85,7 +85,8 @@ class Server(ABC):
             text=True,
             errors="surrogateescape",
         )
-        threading.Thread(target=self._read_log, args=(self.process.stderr,), daemon=True).start()
+        self._reader = threading.Thread(target=self._read_log, args=(self.process.stderr,), daemon=True)
+        self._reader.start()
 
     def _read_log(self, stream: IO[str]) -> None:
         for line in stream:
@@ -97,7 +98,7 @@ class Server(ABC):
         end = time.monotonic() + timeout
         while not (found := ready()):
             if not self.alive():
-                time.sleep(0.1)  # the rest of the log
+                self._reader.join(2)  # the rest of the log
                 raise StartFailed("\n".join(self.book.lines[-40:]) or f"ended with code {self.process.returncode}")
             if time.monotonic() > end:
                 self.stop(patience=0.1)
