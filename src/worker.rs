@@ -192,7 +192,7 @@ impl Drop for Worker {
     }
 }
 
-/// A host that has nothing but a log, for a trial start.
+/// A host that has nothing but a log, and perhaps queues, for a trial start.
 struct TrialHost(Box<dyn Host>);
 
 impl Host for TrialHost {
@@ -208,6 +208,9 @@ impl Host for TrialHost {
     fn http_call(&self, _: Option<StreamData>, _: Token, _: &crate::host::HttpCall<'_>) -> crate::host::HostResult {
         // A trial reaches no one; the guest is told as if the call could be started, and never hears of it again.
         Ok(())
+    }
+    fn queues(&self) -> Option<&dyn crate::host::HostQueues> {
+        self.0.queues()
     }
 }
 

@@ -248,7 +248,8 @@ pub extern "C" fn proxywasm_plugin_phases(plugin: *const proxywasm_plugin) -> u3
 }
 
 /// Starts and configures a plugin in a VM that is thrown away, to find out whether it would start: for a configuration check, also before
-/// fork. Of `host`, which may be NULL, only `log`, `log_level` and `get_property` are called, with `user_data`.
+/// fork. Of `host`, which may be NULL, only `log`, `log_level`, `get_property` and those of shared queues are called, with `user_data`;
+/// a host without the latter gets no trace of queues.
 ///
 /// Errors: INVALID_ARGUMENT, ABI_MISMATCH, GUEST_TRAP, GUEST_TIMEOUT, GUEST_LIMIT, GUEST_REJECTED (what the plugin logged says why).
 #[no_mangle]
