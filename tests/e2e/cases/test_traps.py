@@ -365,7 +365,8 @@ def test_ticks_go_on(serve):
 @case("a trap in proxy_on_queue_ready ends the VM", envoy=AGREES)
 def test_queue_ready(serve):
     on = {"configure": [["queue_register", "jobs"]], "queue_ready": TRAP}
-    proxy = serve(probe(on=on, policy="closed"))
+    # Connections come to all workers: which of them is told of a queue, hosts choose.
+    proxy = serve(probe(on=on, policy="closed"), workers=2)
     proxy.get(probe={"request_headers": [["queue_push", "jobs", "x"]]})
     assert eventually(lambda: status(proxy) == 503)
 
