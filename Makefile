@@ -20,6 +20,7 @@ SETUP := @tools/setup.sh
 ENV := . tools/env.sh;
 STAGE := build/stage
 C_TESTS := build/tests-c
+ENVOY_TESTS := build/tests-envoy
 
 .PHONY: help
 help: ## this list
@@ -33,7 +34,7 @@ build: ## the library, into target/release
 	@packaging/link-soname.sh target/release
 
 .PHONY: test
-test: test-rust test-c test-install test-example test-conformance test-nginx ## every test
+test: test-rust test-c test-install test-example test-conformance test-nginx test-envoy ## every test
 
 .PHONY: test-rust
 test-rust: filters ## the tests of the core and the C boundary, in Rust
@@ -149,6 +150,14 @@ soak-nginx: nginx guests filters ## NGINX under load while it is reloaded and wo
 	$(SETUP) conformance soak
 	@PYTHONPATH=tests/e2e build/tools/venv/bin/python tests/nginx/soak.py
 
+.PHONY: test-envoy
+test-envoy: ## the Envoy module's parts that need no Envoy, with sanitizers
+	@echo "test-envoy: ctest"
+	$(SETUP) base test example
+	@cmake -S bindings/envoy/test -B $(ENVOY_TESTS) >$(ENVOY_TESTS).log 2>&1 || { cat $(ENVOY_TESTS).log; exit 1; }
+	@cmake --build $(ENVOY_TESTS) -j 2 -- --no-print-directory -s
+	@ctest --test-dir $(ENVOY_TESTS) --output-on-failure
+
 .PHONY: soak
 soak: filters example ## 100,000 requests through the example proxy: its memory must stay as it is
 	@echo "soak: cpp-example/soak.py"
@@ -197,6 +206,7 @@ stage: build
 .PHONY: clean
 clean: ## removes what the targets above made; keeps build/tools
 	rm -rf target build/stage build/tests-c build/tests-c.log build/install-test build/cpp-example build/cpp-example.log
+	rm -rf $(ENVOY_TESTS) $(ENVOY_TESTS).log
 	rm -rf build/nginx build/nginx-asan build/nginx-install build/nginx-source build/nginx-versions build/install-nginx-test
 	@$(MAKE) --no-print-directory -C examples/filters clean
 	@$(MAKE) --no-print-directory -C tests/guests clean
