@@ -21,6 +21,7 @@ ENV := . tools/env.sh;
 STAGE := build/stage
 C_TESTS := build/tests-c
 ENVOY_TESTS := build/tests-envoy
+ENVOY_MODULE := build/envoy/libproxywasm_envoy.so
 
 .PHONY: help
 help: ## this list
@@ -184,6 +185,17 @@ bench-nginx: nginx ## what a plugin costs in NGINX, in CPU time per request
 	$(SETUP) base rust rust-wasm bench
 	@guest=$$(benches/guest.sh) && benches/nginx.py build/nginx/ngx_http_proxywasm_module.so "$$guest" build/bench-nginx.json
 
+# The module in C is there to be compared with.
+.PHONY: bench-envoy
+bench-envoy: ## what a plugin costs in Envoy's own Wasm filter and in our module, per request and once
+	@echo "bench-envoy: benches/envoy.py"
+	$(SETUP) base rust rust-wasm bench conformance
+	@mkdir -p build
+	@gcc -O2 -shared -fPIC -std=c11 -Wall -Wextra -Wpedantic -Werror -o build/libenvoy_one_header.so benches/envoy_one_header.c
+	@guest=$$(benches/guest.sh) && PYTHONPATH=tests/e2e build/tools/venv/bin/python benches/envoy.py \
+	    build/libenvoy_one_header.so "$$guest" build/bench-envoy.json \
+	    $$([ ! -e $(ENVOY_MODULE) ] || echo --module $(ENVOY_MODULE)) $(BENCH_ARGUMENTS)
+
 .PHONY: header
 header: ## writes include/proxywasm.h and include/proxywasm.sym anew from src/ffi
 	@echo "header: include/proxywasm.h, include/proxywasm.sym"
@@ -206,7 +218,7 @@ stage: build
 .PHONY: clean
 clean: ## removes what the targets above made; keeps build/tools
 	rm -rf target build/stage build/tests-c build/tests-c.log build/install-test build/cpp-example build/cpp-example.log
-	rm -rf $(ENVOY_TESTS) $(ENVOY_TESTS).log
+	rm -rf $(ENVOY_TESTS) $(ENVOY_TESTS).log build/libenvoy_one_header.so build/bench-envoy.json
 	rm -rf build/nginx build/nginx-asan build/nginx-install build/nginx-source build/nginx-versions build/install-nginx-test
 	@$(MAKE) --no-print-directory -C examples/filters clean
 	@$(MAKE) --no-print-directory -C tests/guests clean
