@@ -13,7 +13,8 @@
  * Ownership   A handle made by a `_new` or `_compile` function belongs to the caller, who ends it with its `_free` function;
  *             `_free(NULL)` does nothing. Out parameters come last and are written on success only, `proxywasm_outcome` always.
  * Threads     Engine, module, plugin and their configs may be used on any thread, a config on one at a time. A worker and its
- *             instances, chains and streams belong to the thread that made the worker; elsewhere they answer WRONG_THREAD.
+ *             instances, chains and streams belong to the thread that made the worker, or to which it was moved; elsewhere they answer
+ *             WRONG_THREAD.
  * Processes   Before fork: make engine, modules, plugins. In the child: `proxywasm_engine_fork_child`, then workers.
  * Errors      No argument makes these functions abort: NULL handles and bad numbers answer INVALID_ARGUMENT.
  */
@@ -654,7 +655,7 @@ typedef struct proxywasm_plugin_config proxywasm_plugin_config;
 typedef struct proxywasm_stream proxywasm_stream;
 
 /**
- * One event loop's plugins. Owned, the thread that made it.
+ * One event loop's plugins. Owned, the thread that made it or to which it was moved.
  */
 typedef struct proxywasm_worker proxywasm_worker;
 
@@ -1654,6 +1655,15 @@ int32_t proxywasm_worker_new(const struct proxywasm_engine *engine,
                              const struct proxywasm_host *host,
                              void *user_data,
                              struct proxywasm_worker **out_worker);
+
+/**
+ * Makes the calling thread the one that the worker, its instances, chains and streams belong to. For a proxy that has a lock for each
+ * worker and lets several threads into it: the caller sees to it that no other thread is inside a call on the worker or anything of it,
+ * and that what the last one did is visible here, as a mutex does both. Costs next to nothing when the thread is the same.
+ *
+ * Errors: INVALID_ARGUMENT, REENTRANT (inside a host callback of the worker), POISONED (it has been moved, and can be freed here).
+ */
+int32_t proxywasm_worker_move(const struct proxywasm_worker *worker);
 
 /**
  * Adds a plugin: makes its VM or joins one with equal VM id, VM configuration and code, then runs `proxy_on_context_create`,

@@ -914,7 +914,7 @@ class chain {
   detail::owner<proxywasm_chain, proxywasm_chain_free> chain_;
 };
 
-/// One event loop's plugins. Belongs to the thread that makes it.
+/// One event loop's plugins. Belongs to the thread that makes it, or moves it.
 class worker {
  public:
   /// `host` must outlive the worker.
@@ -924,6 +924,8 @@ class worker {
     check(proxywasm_worker_new(engine.get(), &callbacks, &host, &made));
     worker_.reset(made);
   }
+  /// Makes the calling thread the worker's; the caller holds a lock that keeps other threads out of it.
+  std::int32_t move_here() const noexcept { return proxywasm_worker_move(get()); }
   /// Starts and configures a plugin; throws when it does not start.
   instance add_plugin(const plugin &plugin) const {
     proxywasm_instance *made = nullptr;

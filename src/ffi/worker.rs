@@ -16,7 +16,7 @@ use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// One event loop's plugins. Owned, the thread that made it.
+/// One event loop's plugins. Owned, the thread that made it or to which it was moved.
 pub struct proxywasm_worker(pub(super) Rc<Owner>);
 
 /// A plugin in a worker. Owned, the worker's thread.
@@ -27,7 +27,7 @@ pub struct proxywasm_instance {
 
 /// What all handles of a worker hold: it outlives the worker, so that a handle which outlives it is answered and not undefined.
 pub(super) struct Owner {
-    thread: usize,
+    thread: Cell<usize>,
     state: Cell<OwnerState>,
     worker: RefCell<Option<Worker>>,
     wake: Arc<WakeCell>,
@@ -45,10 +45,10 @@ enum OwnerState {
 impl Owner {
     #[inline(always)]
     pub(super) fn check_thread(&self) -> Outcome {
-        if self.thread == this_thread() {
+        if self.thread.get() == this_thread() {
             return Ok(());
         }
-        let text = "this handle belongs to the thread that made its worker";
+        let text = "this handle belongs to the thread of its worker";
         Err(Failure::new(proxywasm_result::WRONG_THREAD, text))
     }
 
@@ -119,13 +119,30 @@ pub extern "C" fn proxywasm_worker_new(
         let wake = host.wake_cell();
         let worker = Worker::new(&engine.0, Box::new(host))?;
         let owner = Owner {
-            thread: this_thread(),
+            thread: Cell::new(this_thread()),
             state: Cell::new(OwnerState::Sound),
             worker: RefCell::new(Some(worker)),
             wake,
         };
         give(&place, proxywasm_worker(Rc::new(owner)));
         Ok(())
+    })
+}
+
+/// Makes the calling thread the one that the worker, its instances, chains and streams belong to. For a proxy that has a lock for each
+/// worker and lets several threads into it: the caller sees to it that no other thread is inside a call on the worker or anything of it,
+/// and that what the last one did is visible here, as a mutex does both. Costs next to nothing when the thread is the same.
+///
+/// Errors: INVALID_ARGUMENT, REENTRANT (inside a host callback of the worker), POISONED (it has been moved, and can be freed here).
+#[no_mangle]
+pub extern "C" fn proxywasm_worker_move(worker: *const proxywasm_worker) -> i32 {
+    boundary(|| {
+        let owner = &handle(worker, "worker")?.0;
+        if let Ok(Some(core)) = owner.worker.try_borrow().as_deref() {
+            core.check_outside()?;
+        }
+        owner.thread.set(this_thread());
+        owner.with(|_| Ok(()))
     })
 }
 

@@ -34,6 +34,7 @@ static void try_all(struct fake_host *host, const char *callback)
     const proxywasm_chunk chunk = {(const uint8_t *)"x", 1, unwanted, NULL};
     proxywasm_stream *stream = NULL;
     proxywasm_instance *instance = NULL;
+    CHECK_RESULT(proxywasm_worker_move(rig.worker), REENTRANT);
     CHECK_RESULT(proxywasm_worker_add_plugin(rig.worker, rig.plugin, &instance), REENTRANT);
     CHECK_RESULT(proxywasm_instance_remove(rig.instance), REENTRANT);
     CHECK_RESULT(proxywasm_instance_on_foreign_function(rig.instance, 1, text_slice("")), REENTRANT);

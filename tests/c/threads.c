@@ -202,6 +202,59 @@ static void wrong_threads(void)
     rig_close(&rig);
 }
 
+/* One worker that several threads use in turn, under a lock: streams begun on one thread go on and end on others. */
+enum { TURNS = 50 };
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+static struct rig moved;
+static proxywasm_stream *begun[THREADS];
+static struct fake_stream begun_data[THREADS];
+
+static void *mover(void *argument)
+{
+    for (int i = 0; i < TURNS; i++) {
+        proxywasm_outcome outcome = blank_outcome();
+        const unsigned at = (unsigned)i % THREADS;
+        CHECK_INT(pthread_mutex_lock(&turn), 0);
+        CHECK_OK(proxywasm_worker_move(moved.worker));
+        if (begun[at] == NULL) {
+            begun[at] = rig_stream(&moved, &begun_data[at]);
+            CHECK_OK(proxywasm_stream_on_request_headers(begun[at], 3, false, &outcome));
+        } else {
+            CHECK_OK(proxywasm_stream_on_response_headers(begun[at], 2, true, &outcome));
+            proxywasm_stream_free(begun[at]);
+            begun[at] = NULL;
+        }
+        CHECK_OK(proxywasm_worker_on_timeout(moved.worker));
+        fake_host_forget(&moved.host);
+        CHECK_INT(pthread_mutex_unlock(&turn), 0);
+    }
+    return argument;
+}
+
+static void moves(void)
+{
+    pthread_t threads[THREADS];
+    uint64_t timeout = 0;
+    rig_open_on(&moved, engine, module, "request_headers=get,add response_headers=get", NULL);
+    for (int i = 0; i < THREADS; i++) {
+        CHECK_INT(pthread_create(&threads[i], NULL, mover, NULL), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        CHECK_INT(pthread_join(threads[i], NULL), 0);
+    }
+    /* It is another thread's now, and comes back. */
+    CHECK_RESULT(proxywasm_worker_timeout_ns(moved.worker, &timeout), WRONG_THREAD);
+    CHECK_OK(proxywasm_worker_move(moved.worker));
+    CHECK_OK(proxywasm_worker_timeout_ns(moved.worker, &timeout));
+    for (int i = 0; i < THREADS; i++) {
+        proxywasm_stream_free(begun[i]);
+    }
+    proxywasm_worker_stats stats = {.struct_size = sizeof stats};
+    CHECK_OK(proxywasm_worker_get_stats(moved.worker, &stats));
+    CHECK_INT(stats.streams, 0);
+    rig_close(&moved);
+}
+
 static void ticking(proxywasm_plugin_config *config)
 {
     proxywasm_limits limits = {.struct_size = sizeof limits, .deadline_ns = 30000000};
@@ -245,6 +298,7 @@ int main(void)
     many_workers();
     queues();
     wrong_threads();
+    moves();
     deadlines();
     proxywasm_module_free(module);
     proxywasm_engine_free(engine);
