@@ -173,6 +173,12 @@ demo-nginx: filters nginx ## the same with the distribution's NGINX and our modu
 	@echo "demo-nginx: examples/demo"
 	@python3 examples/demo/demo.py nginx
 
+.PHONY: demo-envoy
+demo-envoy: filters envoy ## the same with stock Envoy and our module
+	@echo "demo-envoy: examples/demo"
+	$(SETUP) conformance
+	@python3 examples/demo/demo.py envoy
+
 .PHONY: bench
 bench: ## measurements
 	@echo "bench: benches/run.sh"
