@@ -202,7 +202,8 @@ static void wrong_threads(void)
     rig_close(&rig);
 }
 
-/* One worker that several threads use in turn, under a lock: streams begun on one thread go on and end on others. */
+/* One worker that several threads use in turn, under a lock: streams begun on one thread go on and end on
+ * others. */
 enum { TURNS = 50 };
 static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
 static struct rig moved;
