@@ -20,6 +20,8 @@ SETUP := @tools/setup.sh
 ENV := . tools/env.sh;
 STAGE := build/stage
 C_TESTS := build/tests-c
+ENVOY_TESTS := build/tests-envoy
+ENVOY_MODULE := build/envoy/libproxywasm_envoy.so
 
 .PHONY: help
 help: ## this list
@@ -33,7 +35,7 @@ build: ## the library, into target/release
 	@packaging/link-soname.sh target/release
 
 .PHONY: test
-test: test-rust test-c test-install test-example test-conformance test-nginx ## every test
+test: test-rust test-c test-install test-example test-conformance test-nginx test-envoy ## every test
 
 .PHONY: test-rust
 test-rust: filters ## the tests of the core and the C boundary, in Rust
@@ -149,6 +151,14 @@ soak-nginx: nginx guests filters ## NGINX under load while it is reloaded and wo
 	$(SETUP) conformance soak
 	@PYTHONPATH=tests/e2e build/tools/venv/bin/python tests/nginx/soak.py
 
+.PHONY: test-envoy
+test-envoy: ## the Envoy module's parts that need no Envoy, with sanitizers
+	@echo "test-envoy: ctest"
+	$(SETUP) base test example
+	@cmake -S bindings/envoy/test -B $(ENVOY_TESTS) >$(ENVOY_TESTS).log 2>&1 || { cat $(ENVOY_TESTS).log; exit 1; }
+	@cmake --build $(ENVOY_TESTS) -j 2 -- --no-print-directory -s
+	@ctest --test-dir $(ENVOY_TESTS) --output-on-failure
+
 .PHONY: soak
 soak: filters example ## 100,000 requests through the example proxy: its memory must stay as it is
 	@echo "soak: cpp-example/soak.py"
@@ -163,6 +173,12 @@ demo-nginx: filters nginx ## the same with the distribution's NGINX and our modu
 	@echo "demo-nginx: examples/demo"
 	@python3 examples/demo/demo.py nginx
 
+.PHONY: demo-envoy
+demo-envoy: filters envoy ## the same with stock Envoy and our module
+	@echo "demo-envoy: examples/demo"
+	$(SETUP) conformance
+	@python3 examples/demo/demo.py envoy
+
 .PHONY: bench
 bench: ## measurements
 	@echo "bench: benches/run.sh"
@@ -174,6 +190,17 @@ bench-nginx: nginx ## what a plugin costs in NGINX, in CPU time per request
 	@echo "bench-nginx: benches/nginx.py"
 	$(SETUP) base rust rust-wasm bench
 	@guest=$$(benches/guest.sh) && benches/nginx.py build/nginx/ngx_http_proxywasm_module.so "$$guest" build/bench-nginx.json
+
+# The module in C is there to be compared with.
+.PHONY: bench-envoy
+bench-envoy: ## what a plugin costs in Envoy's own Wasm filter and in our module, per request and once
+	@echo "bench-envoy: benches/envoy.py"
+	$(SETUP) base rust rust-wasm bench conformance
+	@mkdir -p build
+	@gcc -O2 -shared -fPIC -std=c11 -Wall -Wextra -Wpedantic -Werror -o build/libenvoy_one_header.so benches/envoy_one_header.c
+	@guest=$$(benches/guest.sh) && PYTHONPATH=tests/e2e build/tools/venv/bin/python benches/envoy.py \
+	    build/libenvoy_one_header.so "$$guest" build/bench-envoy.json \
+	    $$([ ! -e $(ENVOY_MODULE) ] || echo --module $(ENVOY_MODULE)) $(BENCH_ARGUMENTS)
 
 .PHONY: header
 header: ## writes include/proxywasm.h and include/proxywasm.sym anew from src/ffi
@@ -197,6 +224,7 @@ stage: build
 .PHONY: clean
 clean: ## removes what the targets above made; keeps build/tools
 	rm -rf target build/stage build/tests-c build/tests-c.log build/install-test build/cpp-example build/cpp-example.log
+	rm -rf $(ENVOY_TESTS) $(ENVOY_TESTS).log build/libenvoy_one_header.so build/bench-envoy.json
 	rm -rf build/nginx build/nginx-asan build/nginx-install build/nginx-source build/nginx-versions build/install-nginx-test
 	@$(MAKE) --no-print-directory -C examples/filters clean
 	@$(MAKE) --no-print-directory -C tests/guests clean

@@ -9,16 +9,15 @@ did to caches does: run it on a machine that does nothing else."""
 import argparse
 import datetime
 import json
-import os
 import pathlib
-import platform
-import re
 import signal
 import socket
 import statistics
 import subprocess
 import tempfile
 import time
+
+from measure import free_port, machine, send
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Location, title, most CPU time in µs above `none` that it may cost, what ngx_wasm_module costs (NGINX 1.27.4, another
@@ -59,8 +58,7 @@ class Nginx:
 
     def __init__(self, program: str, module: pathlib.Path, guest: pathlib.Path, directory: pathlib.Path):
         directory.chmod(0o755)
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         temporary = " ".join(
             f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
@@ -95,17 +93,11 @@ class Nginx:
         """CPU time of the worker in µs per request."""
         url = f"http://127.0.0.1:{self.port}/{place}"
         before = self.cpu_ns()
-        command = ["h2load", "--h1", "-t", "1", "-c", str(connections), "-n", str(requests), url]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        failed = send(url, requests, connections)
         after = self.cpu_ns()
-        if f"{requests} done, {requests} succeeded" not in output:
-            raise SystemExit(f"{url}: not all requests succeeded\n{output}\n{self.log.read_text()}")
+        if failed:
+            raise SystemExit(f"{url}: not all requests succeeded\n{failed}\n{self.log.read_text()}")
         return (after - before) / requests / 1000
-
-
-def machine() -> str:
-    model = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return f"{model[1] if model else platform.machine()}, {os.cpu_count()} vCPU"
 
 
 def report(samples: dict[str, list[float]], arguments, version: str) -> dict:

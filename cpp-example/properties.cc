@@ -142,31 +142,6 @@ std::uint64_t now_realtime_ns() {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
 }
 
-std::string encode_integer(std::uint64_t number) {
-  std::string bytes(8, '\0');
-  for (char &byte : bytes) {
-    byte = static_cast<char>(number & 0xff);
-    number >>= 8;
-  }
-  return bytes;
-}
-
-std::string encode_map(const header_map &fields) {
-  // Number of pairs, all lengths, then names and values, each with a NUL behind.
-  const auto put_u32 = [](std::string &out, std::size_t number) { out += encode_integer(number).substr(0, 4); };
-  std::string out;
-  put_u32(out, fields.size());
-  for (const header_field &one : fields) {
-    put_u32(out, one.name.size());
-    put_u32(out, one.value.size());
-  }
-  for (const header_field &one : fields) {
-    out.append(one.name).push_back('\0');
-    out.append(one.value).push_back('\0');
-  }
-  return out;
-}
-
 bool find_property(const stream_facts &facts, std::string_view path, std::string &value) {
   const std::size_t first = path.find('\0');
   const std::string_view root = path.substr(0, first);

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "header_map.h"
+#include "property_encoding.h"
 
 // Envoy's bits of `response.flags`.
 enum response_flag : std::uint64_t {
@@ -42,9 +43,3 @@ bool find_property(const stream_facts &facts, std::string_view path, std::string
 
 // The system clock: nanoseconds since 1970.
 std::uint64_t now_realtime_ns();
-
-// An integer, a duration or a timestamp as plugins read it: 8 bytes, little endian.
-std::string encode_integer(std::uint64_t number);
-
-// A whole header map as plugins read it.
-std::string encode_map(const header_map &fields);

@@ -20,7 +20,7 @@ PLUGINS = [
     ("c-add-headers", "C"),
 ]
 # What the proxy or the client set anew for every request: not the work of a plugin.
-NOISE = {"content-length", "date", "host", "x-request-id"}
+NOISE = {"content-length", "date", "host", "x-request-id", "x-envoy-upstream-service-time"}
 
 
 class Upstream(http.server.BaseHTTPRequestHandler):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import re
 import socket
@@ -98,6 +99,80 @@ def nginx(upstream: str, plugin: pathlib.Path | None) -> Iterator[str]:
             process.wait(timeout=20)
 
 
+ENVOY_CONFIGURATION = """
+static_resources:
+  listeners:
+  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: ingress
+          route_config:
+            virtual_hosts:
+            - {{ name: all, domains: ["*"], routes: [ {{ match: {{ prefix: / }}, route: {{ cluster: upstream }} }} ] }}
+          http_filters:{filter}
+          - name: envoy.filters.http.router
+            typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+  clusters:
+  - name: upstream
+    load_assignment:
+      cluster_name: upstream
+      endpoints: [ {{ lb_endpoints: [ {{ endpoint: {{ address: {{ socket_address: {upstream} }} }} }} ] }} ]
+"""
+ENVOY_FILTER = """
+          - name: {name}
+            typed_config:
+              "@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter
+              dynamic_module_config: {{ name: proxywasm_envoy, metrics_namespace: wasmcustom }}
+              filter_name: {name}
+              filter_config:
+                "@type": type.googleapis.com/google.protobuf.Struct
+                value:
+                  name: {name}
+                  vm_config: {{ vm_id: {name}, code: {{ local: {{ filename: {plugin} }} }} }}"""
+
+
+def envoy_program() -> pathlib.Path:
+    """The stock Envoy that the conformance kit's packages bring."""
+    (found,) = (ROOT / "build" / "tools" / "venv").glob("lib/python3*/site-packages/envoy/_bin/envoy")
+    return found
+
+
+@contextlib.contextmanager
+def envoy(upstream: str, plugin: pathlib.Path | None) -> Iterator[str]:
+    """Stock Envoy with the module of bindings/envoy."""
+    with tempfile.TemporaryDirectory(prefix="proxywasm-demo-") as name, socket.create_server(("127.0.0.1", 0)) as probe:
+        directory = pathlib.Path(name)
+        port = probe.getsockname()[1]
+        probe.close()
+        address, upstream_port = upstream.rsplit(":", 1)
+        file = directory / "envoy.yaml"
+        file.write_text(
+            ENVOY_CONFIGURATION.format(
+                port=port,
+                upstream=f"{{ address: {address}, port_value: {upstream_port} }}",
+                filter=ENVOY_FILTER.format(name=plugin.stem, plugin=plugin) if plugin else "",
+            )
+        )
+        if plugin:
+            print(
+                f"    envoy.yaml: dynamic_module_config: {{ name: proxywasm_envoy }}  vm_config: {{ code: …/{plugin.name} }}"
+            )
+        log = directory / "envoy.log"
+        command = [envoy_program(), "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+        environment = os.environ | {"ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(ROOT / "build" / "envoy")}
+        with log.open("wb") as output:
+            process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        try:
+            wait_for(port, process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=20)
+
+
 def wait_for(port: int, process: subprocess.Popen, log: pathlib.Path) -> None:
     end = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < end:
@@ -108,4 +183,4 @@ def wait_for(port: int, process: subprocess.Popen, log: pathlib.Path) -> None:
     raise SystemExit(f"the proxy did not start:\n{log.read_text()}")
 
 
-PROXIES = {"example": example, "nginx": nginx}
+PROXIES = {"example": example, "nginx": nginx, "envoy": envoy}
