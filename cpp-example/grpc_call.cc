@@ -24,6 +24,31 @@ bool is_grpc(const header_map &fields) {
   return type != nullptr && to_lower(*type).rfind("application/grpc", 0) == 0;
 }
 
+// The status of an answer that RST_STREAM ends.
+grpc_status from_http2_error(std::uint32_t error) {
+  switch (error) {
+    case NGHTTP2_NO_ERROR:
+    case NGHTTP2_PROTOCOL_ERROR:
+    case NGHTTP2_INTERNAL_ERROR:
+    case NGHTTP2_FLOW_CONTROL_ERROR:
+    case NGHTTP2_SETTINGS_TIMEOUT:
+    case NGHTTP2_FRAME_SIZE_ERROR:
+    case NGHTTP2_COMPRESSION_ERROR:
+    case NGHTTP2_CONNECT_ERROR:
+      return grpc_status::internal;
+    case NGHTTP2_REFUSED_STREAM:
+      return grpc_status::unavailable;
+    case NGHTTP2_CANCEL:
+      return grpc_status::cancelled;
+    case NGHTTP2_ENHANCE_YOUR_CALM:
+      return grpc_status::resource_exhausted;
+    case NGHTTP2_INADEQUATE_SECURITY:
+      return grpc_status::permission_denied;
+    default:
+      return grpc_status::unknown;
+  }
+}
+
 }  // namespace
 
 void grpc_call::start(http2_client &client, const header_map &fields, std::uint32_t timeout_ms) {

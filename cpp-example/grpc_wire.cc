@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "grpc_wire.h"
 
-#include <nghttp2/nghttp2.h>
-
 #include <algorithm>
 #include <charconv>
 
@@ -110,28 +108,4 @@ grpc_status from_http_status(std::string_view status) {
   const auto *found =
       std::find_if(std::begin(table), std::end(table), [status](const mapping &one) { return one.http == status; });
   return found == std::end(table) ? grpc_status::unknown : found->grpc;
-}
-
-grpc_status from_http2_error(std::uint32_t error) {
-  switch (error) {
-    case NGHTTP2_NO_ERROR:
-    case NGHTTP2_PROTOCOL_ERROR:
-    case NGHTTP2_INTERNAL_ERROR:
-    case NGHTTP2_FLOW_CONTROL_ERROR:
-    case NGHTTP2_SETTINGS_TIMEOUT:
-    case NGHTTP2_FRAME_SIZE_ERROR:
-    case NGHTTP2_COMPRESSION_ERROR:
-    case NGHTTP2_CONNECT_ERROR:
-      return grpc_status::internal;
-    case NGHTTP2_REFUSED_STREAM:
-      return grpc_status::unavailable;
-    case NGHTTP2_CANCEL:
-      return grpc_status::cancelled;
-    case NGHTTP2_ENHANCE_YOUR_CALM:
-      return grpc_status::resource_exhausted;
-    case NGHTTP2_INADEQUATE_SECURITY:
-      return grpc_status::permission_denied;
-    default:
-      return grpc_status::unknown;
-  }
 }

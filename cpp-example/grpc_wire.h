@@ -59,6 +59,5 @@ bool is_grpc_content(std::string_view content_type);
 // The value of `grpc-timeout`: at most eight digits and a unit.
 std::string to_grpc_timeout(std::uint32_t milliseconds);
 
-// The status of an answer that has none: by its HTTP status, or by the error of RST_STREAM.
+// The status of an answer that has none, by its HTTP status.
 grpc_status from_http_status(std::string_view status);
-grpc_status from_http2_error(std::uint32_t error);

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// Header maps and properties of an HTTP stream: hostcalls of plugins on Envoy's own maps.
+
+#include "http_stream.h"
+
+namespace proxywasm_envoy {
+
+using proxywasm::direction;
+using proxywasm::status;
+
+namespace {
+
+abi::header_type to_type(proxywasm::map which) { return static_cast<abi::header_type>(which); }
+static_assert(PROXYWASM_MAP_REQUEST_HEADERS == static_cast<int>(abi::header_type::request_headers));
+static_assert(PROXYWASM_MAP_REQUEST_TRAILERS == static_cast<int>(abi::header_type::request_trailers));
+static_assert(PROXYWASM_MAP_RESPONSE_HEADERS == static_cast<int>(abi::header_type::response_headers));
+static_assert(PROXYWASM_MAP_RESPONSE_TRAILERS == static_cast<int>(abi::header_type::response_trailers));
+
+// In requests `host` is another name of `:authority`, as in Envoy.
+std::string_view name_in(proxywasm::map which, std::string_view name) {
+  return which == proxywasm::map::request_headers && equal_ignoring_case(name, "host") ? ":authority" : name;
+}
+
+}  // namespace
+
+bool http_stream::has_map(proxywasm::map which) const {
+  if (filter_ == nullptr) {
+    return false;
+  }
+  switch (which) {
+    case proxywasm::map::request_headers:
+      return true;
+    case proxywasm::map::request_trailers:
+      return of(direction::request).trailers;
+    case proxywasm::map::response_headers:
+      return of(direction::response).shown;
+    case proxywasm::map::response_trailers:
+      return of(direction::response).trailers;
+  }
+  return false;
+}
+
+// The route was chosen by what the headers were.
+void http_stream::changed(proxywasm::map which) {
+  if (which == proxywasm::map::request_headers && !of(direction::response).shown) {
+    abi::envoy_dynamic_module_callback_http_clear_route_cache(filter_);
+  }
+}
+
+status http_stream::get_header(proxywasm::map which, std::string_view name, std::string_view &value) {
+  if (!has_map(which)) {
+    return status::bad_argument;
+  }
+  if (is_reply_map(which)) {
+    const std::string *found = reply_->headers.find(to_lower(name));
+    if (found == nullptr) {
+      return status::not_found;
+    }
+    value = *found;
+    return status::ok;
+  }
+  abi::buffer found{};
+  if (!abi::envoy_dynamic_module_callback_http_get_header(filter_, to_type(which), abi::to_buffer(name), &found, 0,
+                                                          nullptr)) {
+    return status::not_found;
+  }
+  value = abi::view(found);
+  return status::ok;
+}
+
+status http_stream::get_headers(proxywasm::map which, proxywasm_pair *pairs, std::size_t capacity, std::size_t &count) {
+  if (!has_map(which)) {
+    return status::bad_argument;
+  }
+  if (is_reply_map(which)) {
+    proxywasm::pair_sink sink(pairs, capacity);
+    for (const header_field &field : reply_->headers) {
+      sink.add(field.name, field.value);
+    }
+    count = sink.count();
+    return status::ok;
+  }
+  count = abi::envoy_dynamic_module_callback_http_get_headers_size(filter_, to_type(which));
+  if (count != 0 && count <= capacity) {
+    // Of one layout: see worker.cc.
+    (void)abi::envoy_dynamic_module_callback_http_get_headers(filter_, to_type(which),
+                                                              reinterpret_cast<abi::header *>(pairs));
+  }
+  return status::ok;
+}
+
+status http_stream::add_header(proxywasm::map which, std::string_view name, std::string_view value) {
+  if (!has_map(which)) {
+    return status::bad_argument;
+  }
+  if (is_reply_map(which)) {
+    reply_->headers.add(name, value);
+    return status::ok;
+  }
+  const std::string_view own_name = name_in(which, name);
+  // There can be one only.
+  if (own_name == ":authority") {
+    return replace_header(which, own_name, value);
+  }
+  // False for a value that is empty, which Envoy does not take from modules.
+  (void)abi::envoy_dynamic_module_callback_http_add_header(filter_, to_type(which), abi::to_buffer(own_name),
+                                                           abi::to_buffer(value));
+  changed(which);
+  return status::ok;
+}
+
+status http_stream::replace_header(proxywasm::map which, std::string_view name, std::string_view value) {
+  if (!has_map(which)) {
+    return status::bad_argument;
+  }
+  if (is_reply_map(which)) {
+    reply_->headers.replace(name, value);
+    return status::ok;
+  }
+  (void)abi::envoy_dynamic_module_callback_http_set_header(filter_, to_type(which), abi::to_buffer(name),
+                                                           abi::to_buffer(value));
+  changed(which);
+  return status::ok;
+}
+
+status http_stream::remove_header(proxywasm::map which, std::string_view name) {
+  if (!has_map(which)) {
+    return status::bad_argument;
+  }
+  if (is_reply_map(which)) {
+    reply_->headers.remove(name);
+    return status::ok;
+  }
+  (void)abi::envoy_dynamic_module_callback_http_set_header(filter_, to_type(which), abi::to_buffer(name), {});
+  changed(which);
+  return status::ok;
+}
+
+status http_stream::get_property(std::string_view, std::string &, std::string_view &) { return status::not_found; }
+
+status http_stream::set_property(std::string_view, std::string_view) { return status::unimplemented; }
+
+status http_stream::call_foreign_function(std::string_view name, std::string_view) {
+  if (name == "clear_route_cache") {
+    abi::envoy_dynamic_module_callback_http_clear_route_cache(filter_);
+    return status::ok;
+  }
+  return status::not_found;
+}
+
+}  // namespace proxywasm_envoy

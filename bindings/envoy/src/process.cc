@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "process.h"
+
+#include <algorithm>
+#include <string>
+
+#include "envoy_abi.h"
+#include "http_config.h"
+#include "log.h"
+#include "sha256.h"
+#include "worker.h"
+
+namespace proxywasm_envoy {
+
+namespace {
+
+// Events of configurations' schedulers: tasks, and then the workers.
+constexpr std::uint64_t tasks_event = 0;
+
+void log_of_library(void *, std::int32_t level, proxywasm_slice message) noexcept {
+  try {
+    log_line(static_cast<proxywasm::log_level>(level), std::string("proxywasm: ").append(proxywasm::view(message)));
+  } catch (...) {
+  }
+}
+
+}  // namespace
+
+process &process::get() {
+  // Never destroyed: threads may be about when the process ends.
+  static process *const one = new process;
+  return *one;
+}
+
+const proxywasm::engine &process::engine() {
+  if (!engine_) {
+    proxywasm::engine_config config;
+    config.log(proxywasm::log_level::warn, log_of_library, nullptr);
+    engine_.emplace(config);
+    engine_->start_ticker();
+  }
+  return *engine_;
+}
+
+std::shared_ptr<const proxywasm::module> process::compile(std::string_view code) {
+  std::weak_ptr<const proxywasm::module> &known = modules_[sha256(code)];
+  std::shared_ptr<const proxywasm::module> found = known.lock();
+  if (!found) {
+    found = std::make_shared<const proxywasm::module>(engine(), code);
+    known = found;
+  }
+  return found;
+}
+
+std::vector<std::unique_ptr<worker>> &process::workers() {
+  if (workers_.empty()) {
+    const unsigned count = std::max(1U, abi::envoy_dynamic_module_callback_get_concurrency());
+    std::vector<std::unique_ptr<worker>> made;
+    for (unsigned index = 0; index < count; ++index) {
+      made.push_back(std::make_unique<worker>(*this, engine(), index));
+    }
+    workers_ = std::move(made);
+  }
+  return workers_;
+}
+
+worker *process::worker_at(unsigned index) noexcept {
+  return index < workers_.size() ? workers_[index].get() : nullptr;
+}
+
+void process::add_config(http_config &config) {
+  const std::lock_guard<std::mutex> hold(lock_);
+  configs_.push_back(&config);
+}
+
+void process::remove_config(http_config &config) {
+  bool posted = false;
+  {
+    const std::lock_guard<std::mutex> hold(lock_);
+    configs_.erase(std::remove(configs_.begin(), configs_.end(), &config), configs_.end());
+    posted = !tasks_.empty();
+  }
+  // Events of its scheduler are lost.
+  if (posted) {
+    (void)commit(tasks_event);
+  }
+  for (const std::unique_ptr<worker> &one : workers_) {
+    one->remind();
+  }
+}
+
+void process::forget_route(std::uint64_t serial) {
+  std::vector<std::vector<std::shared_ptr<http_config::place>>> all;
+  {
+    const std::lock_guard<std::mutex> hold(lock_);
+    for (const http_config *config : configs_) {
+      all.push_back(config->places());
+    }
+  }
+  for (const auto &places : all) {
+    for (std::size_t index = 0; index < places.size(); ++index) {
+      workers_[index]->now_or_later([place = places[index], serial] { (void)place->routes.erase(serial); });
+    }
+  }
+}
+
+bool process::commit(std::uint64_t event) {
+  const std::lock_guard<std::mutex> hold(lock_);
+  if (configs_.empty()) {
+    return false;
+  }
+  // The newest one lives longest.
+  abi::envoy_dynamic_module_callback_http_filter_config_scheduler_commit(configs_.back()->scheduler(), event);
+  return true;
+}
+
+bool process::ask_main(const worker &one) noexcept {
+  try {
+    return commit(tasks_event + 1 + one.index());
+  } catch (...) {
+    return false;  // a mutex that does not work
+  }
+}
+
+bool process::post(std::function<void(void *)> what) {
+  const std::lock_guard<std::mutex> hold(lock_);
+  if (configs_.empty()) {
+    return false;
+  }
+  tasks_.push_back(std::move(what));
+  abi::envoy_dynamic_module_callback_http_filter_config_scheduler_commit(configs_.back()->scheduler(), tasks_event);
+  return true;
+}
+
+void process::on_main_event(http_config &config, std::uint64_t event) {
+  if (event != tasks_event) {
+    if (worker *one = worker_at(static_cast<unsigned>(event - tasks_event - 1))) {
+      one->on_main_event(config);
+    }
+    return;
+  }
+  std::vector<std::function<void(void *)>> tasks;
+  void *envoy = config.envoy();
+  {
+    const std::lock_guard<std::mutex> hold(lock_);
+    // The newest configuration takes calls, since it lives longest.
+    if (!configs_.empty()) {
+      envoy = configs_.back()->envoy();
+    }
+    tasks.swap(tasks_);
+  }
+  for (const std::function<void(void *)> &task : tasks) {
+    task(envoy);
+  }
+}
+
+}  // namespace proxywasm_envoy

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: Apache-2.0
+// The hostcalls of a worker.
+
+#include <optional>
+
+#include "grpc_callout.h"
+#include "grpc_target.h"
+#include "header_map.h"
+#include "http_config.h"
+#include "log.h"
+#include "process.h"
+#include "worker.h"
+
+namespace proxywasm_envoy {
+
+using proxywasm::status;
+using proxywasm::view;
+
+namespace {
+
+plugin_stream *to_stream(void *stream) { return static_cast<plugin_stream *>(stream); }
+
+bool are_valid(const proxywasm_pair *pairs, std::size_t count) {
+  for (const proxywasm_pair &pair : proxywasm::array_view<proxywasm_pair>(pairs, count)) {
+    if (!is_valid_field(view(pair.name), view(pair.value))) {
+      return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+// ---- Logs ------------------------------------------------------------------------------------------------------------
+
+void worker::log(void *, const proxywasm_log_record &record) { log_record(record, text_); }
+
+proxywasm::log_level worker::minimum_log_level() {
+  using proxywasm::log_level;
+  for (const log_level level :
+       {log_level::trace, log_level::debug, log_level::info, log_level::warn, log_level::error}) {
+    if (is_logged(level)) {
+      return level;
+    }
+  }
+  return log_level::critical;
+}
+
+// ---- Streams ---------------------------------------------------------------------------------------------------------
+
+status worker::get_header(void *stream, proxywasm::map which, std::string_view name, std::string_view &value) {
+  return stream == nullptr ? status::bad_argument : to_stream(stream)->get_header(which, name, value);
+}
+
+status worker::add_header(void *stream, proxywasm::map which, std::string_view name, std::string_view value) {
+  return stream == nullptr ? status::bad_argument : to_stream(stream)->add_header(which, name, value);
+}
+
+status worker::replace_header(void *stream, proxywasm::map which, std::string_view name, std::string_view value) {
+  return stream == nullptr ? status::bad_argument : to_stream(stream)->replace_header(which, name, value);
+}
+
+status worker::remove_header(void *stream, proxywasm::map which, std::string_view name) {
+  return stream == nullptr ? status::bad_argument : to_stream(stream)->remove_header(which, name);
+}
+
+status worker::get_property(void *stream, std::string_view path, std::string_view &value) {
+  return stream == nullptr ? status::not_found : to_stream(stream)->get_property(path, property_, value);
+}
+
+status worker::set_property(void *stream, std::string_view path, std::string_view value) {
+  return stream == nullptr ? status::unimplemented : to_stream(stream)->set_property(path, value);
+}
+
+status worker::send_local_response(void *stream, const proxywasm_local_response &response) {
+  return stream == nullptr ? status::bad_argument : to_stream(stream)->send_local_response(response);
+}
+
+void worker::resume_stream(void *stream, proxywasm::direction way) {
+  if (stream != nullptr) {
+    to_stream(stream)->resume(way);
+  }
+}
+
+void worker::close_stream(void *stream, proxywasm::stream_type which) {
+  if (stream != nullptr) {
+    to_stream(stream)->close(which);
+  }
+}
+
+status worker::call_foreign_function(void *stream, std::string_view name, std::string_view argument,
+                                     std::string_view &) {
+  return stream == nullptr ? status::not_found : to_stream(stream)->call_foreign_function(name, argument);
+}
+
+// ---- Calls -----------------------------------------------------------------------------------------------------------
+
+status worker::http_call(void *stream, proxywasm_token token, const proxywasm_http_request &request) {
+  if (stream != nullptr && !to_stream(stream)->knows_cluster(view(request.upstream))) {
+    return status::bad_argument;
+  }
+  if (!are_valid(request.headers, request.header_count) || !are_valid(request.trailers, request.trailer_count)) {
+    return status::bad_argument;
+  }
+  return new_call(stream, std::make_unique<http_callout>(*this, token, to_call_request(request)));
+}
+
+void worker::cancel_call(proxywasm_token token) {
+  if (const std::unique_ptr<call> one = take_call(token)) {
+    abandon(*one);
+  }
+}
+
+status worker::new_grpc_call(void *stream, proxywasm_token token, const proxywasm_grpc_request &request,
+                             grpc_callout::kind kind) {
+  const auto known = [stream](std::string_view cluster) {
+    return stream == nullptr || to_stream(stream)->knows_cluster(cluster);
+  };
+  // A plain name of a cluster is no GrpcService, and hardly ever looks like one.
+  std::optional<grpc_target> target = parse_grpc_service(view(request.upstream));
+  if (!target) {
+    target = grpc_target{std::string(view(request.upstream)), "", {}};
+  }
+  if (target->cluster.empty() || !known(target->cluster)) {
+    return status::parse_failure;
+  }
+  std::optional<call_request> made = to_call_request(*target, request, kind);
+  if (!made) {
+    return status::internal_failure;
+  }
+  return new_call(stream, std::make_unique<grpc_callout>(*this, token, std::move(*made), kind));
+}
+
+status worker::grpc_call(void *stream, proxywasm_token token, const proxywasm_grpc_request &request) {
+  return new_grpc_call(stream, token, request, grpc_callout::kind::unary);
+}
+
+status worker::grpc_stream(void *stream, proxywasm_token token, const proxywasm_grpc_request &request) {
+  return new_grpc_call(stream, token, request, grpc_callout::kind::stream);
+}
+
+status worker::grpc_send(proxywasm_token token, std::string_view message, bool end_of_stream) {
+  auto *one = static_cast<grpc_callout *>(find_call(token));
+  return one == nullptr ? status::not_found : one->send_message(message, end_of_stream);
+}
+
+status worker::grpc_close(proxywasm_token token) {
+  auto *one = static_cast<grpc_callout *>(find_call(token));
+  return one == nullptr ? status::not_found : one->half_close();
+}
+
+// ---- Metrics ---------------------------------------------------------------------------------------------------------
+
+status worker::define_metric(proxywasm::metric_type type, std::string_view name, std::uint32_t &id) {
+  metric &one = owner_.metrics().find(type, name);
+  if (metrics_.size() <= one.index) {
+    metrics_.resize(one.index + 1);
+  }
+  metrics_[one.index] = &one;
+  if (acting_ != nullptr) {
+    acting_->metrics().define(one);  // while it is made
+  }
+  id = one.index + 1;
+  return status::ok;
+}
+
+metric *worker::find_metric(std::uint32_t id) noexcept {
+  return id == 0 || id > metrics_.size() ? nullptr : metrics_[id - 1];
+}
+
+status worker::increment_metric(std::uint32_t id, std::int64_t delta) {
+  metric *one = find_metric(id);
+  if (one == nullptr) {
+    return status::not_found;
+  }
+  if (one->type == proxywasm::metric_type::histogram || (one->type == proxywasm::metric_type::counter && delta <= 0)) {
+    return status::bad_argument;
+  }
+  one->value.fetch_add(static_cast<std::uint64_t>(delta), std::memory_order_relaxed);
+  if (acting_ != nullptr) {
+    acting_->metrics().add(*one, delta);
+  }
+  return status::ok;
+}
+
+status worker::record_metric(std::uint32_t id, std::uint64_t value) {
+  metric *one = find_metric(id);
+  if (one == nullptr) {
+    return status::not_found;
+  }
+  if (one->type == proxywasm::metric_type::counter) {
+    one->value.fetch_add(value, std::memory_order_relaxed);
+  } else {
+    one->value.store(value, std::memory_order_relaxed);
+  }
+  if (acting_ != nullptr) {
+    acting_->metrics().record(*one, value);
+  }
+  return status::ok;
+}
+
+status worker::get_metric(std::uint32_t id, std::uint64_t &value) {
+  const metric *one = find_metric(id);
+  if (one == nullptr) {
+    return status::not_found;
+  }
+  if (one->type == proxywasm::metric_type::histogram) {
+    return status::bad_argument;
+  }
+  value = one->value.load(std::memory_order_relaxed);
+  return status::ok;
+}
+
+}  // namespace proxywasm_envoy
