@@ -96,7 +96,8 @@ class Site:
         file = self.directory / "envoy.json"
         file.write_text(json.dumps(bootstrap))
         command = [program(), "-c", file, "--concurrency", self.server.setup.workers, "--disable-hot-restart"]
-        command += ["--admin-address-path", self.directory / "admin", "--log-level", "error", "--drain-time-s", DRAIN]
+        command += ["--admin-address-path", self.directory / "admin", "--log-level", "warning"]
+        command += ["--drain-time-s", DRAIN, "--file-flush-interval-msec", 100]
         environment = os.environ | {"ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(MODULE.parent)}
         self.server.spawn(command, environment)
         self.server.wait_until(self.server.find_ports)

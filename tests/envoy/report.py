@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a soak has found, line by line."""
+
+from __future__ import annotations
+
+
+class Report:
+    def __init__(self):
+        self.failed: list[str] = []
+
+    def check(self, good: bool, text: str) -> None:
+        if not good:
+            self.failed.append(text)
+        print(f"{'PASS' if good else 'FAIL'}  {text}", flush=True)
+
+    def say(self, text: str) -> None:
+        print(f"      {text}", flush=True)
