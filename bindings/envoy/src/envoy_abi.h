@@ -222,6 +222,18 @@ bool envoy_dynamic_module_callback_http_get_metadata_number(void *filter, metada
                                                             buffer key, double *value);
 bool envoy_dynamic_module_callback_http_get_metadata_bool(void *filter, metadata_source source, buffer space,
                                                           buffer key, bool *value);
+std::size_t envoy_dynamic_module_callback_http_get_metadata_keys_count(void *filter, metadata_source source,
+                                                                       buffer space);
+bool envoy_dynamic_module_callback_http_get_metadata_keys(void *filter, metadata_source source, buffer space,
+                                                          buffer *keys);
+bool envoy_dynamic_module_callback_http_get_metadata_list_size(void *filter, metadata_source source, buffer space,
+                                                               buffer key, std::size_t *size);
+bool envoy_dynamic_module_callback_http_get_metadata_list_string(void *filter, metadata_source source, buffer space,
+                                                                 buffer key, std::size_t index, buffer *value);
+bool envoy_dynamic_module_callback_http_get_metadata_list_number(void *filter, metadata_source source, buffer space,
+                                                                 buffer key, std::size_t index, double *value);
+bool envoy_dynamic_module_callback_http_get_metadata_list_bool(void *filter, metadata_source source, buffer space,
+                                                               buffer key, std::size_t index, bool *value);
 bool envoy_dynamic_module_callback_http_set_filter_state_bytes(void *filter, buffer key, buffer value);
 bool envoy_dynamic_module_callback_http_get_filter_state_bytes(void *filter, buffer key, buffer *value);
 bool envoy_dynamic_module_callback_http_set_filter_state_typed(void *filter, buffer key, buffer value);
