@@ -80,7 +80,7 @@ test-example: ## the example proxy's own test
 .PHONY: conformance-parts
 conformance-parts:
 	$(SETUP) base conformance
-	@$(MAKE) --no-print-directory -j 2 example filters guests nginx
+	@$(MAKE) --no-print-directory -j 2 example filters guests nginx envoy
 
 .PHONY: conformance
 conformance: conformance-parts ## the same plugins and cases on every host, or HOST=NAME; writes docs/conformance.md
@@ -121,6 +121,12 @@ nginx: build ## the NGINX module for the distribution's NGINX, build/nginx
 	@echo "nginx: bindings/nginx"
 	$(SETUP) base nginx
 	@bindings/nginx/build.sh
+
+.PHONY: envoy
+envoy: build ## the dynamic module for stock Envoy, build/envoy/libproxywasm_envoy.so
+	@echo "envoy: bindings/envoy"
+	$(SETUP) base envoy conformance
+	@ENVOY_PROGRAM=$$(echo build/tools/venv/lib/python3*/site-packages/envoy/_bin/envoy) bindings/envoy/build.sh
 
 .PHONY: test-nginx
 test-nginx: nginx guests filters ## what only the NGINX module has
@@ -225,6 +231,7 @@ stage: build
 clean: ## removes what the targets above made; keeps build/tools
 	rm -rf target build/stage build/tests-c build/tests-c.log build/install-test build/cpp-example build/cpp-example.log
 	rm -rf $(ENVOY_TESTS) $(ENVOY_TESTS).log build/libenvoy_one_header.so build/bench-envoy.json
+	rm -rf build/envoy
 	rm -rf build/nginx build/nginx-asan build/nginx-install build/nginx-source build/nginx-versions build/install-nginx-test
 	@$(MAKE) --no-print-directory -C examples/filters clean
 	@$(MAKE) --no-print-directory -C tests/guests clean

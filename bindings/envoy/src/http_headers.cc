@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Header maps and properties of an HTTP stream: hostcalls of plugins on Envoy's own maps.
 
+#include "foreign.h"
 #include "http_stream.h"
+#include "properties.h"
 
 namespace proxywasm_envoy {
 
@@ -136,16 +138,16 @@ status http_stream::remove_header(proxywasm::map which, std::string_view name) {
   return status::ok;
 }
 
-status http_stream::get_property(std::string_view, std::string &, std::string_view &) { return status::not_found; }
+status http_stream::get_property(std::string_view path, std::string &room, std::string_view &value) {
+  return filter_ == nullptr ? status::not_found : get_http_property(filter_, *this, path, room, value);
+}
 
-status http_stream::set_property(std::string_view, std::string_view) { return status::unimplemented; }
+status http_stream::set_property(std::string_view path, std::string_view value) {
+  return filter_ == nullptr ? status::bad_argument : set_http_property(filter_, path, value);
+}
 
-status http_stream::call_foreign_function(std::string_view name, std::string_view) {
-  if (name == "clear_route_cache") {
-    abi::envoy_dynamic_module_callback_http_clear_route_cache(filter_);
-    return status::ok;
-  }
-  return status::not_found;
+status http_stream::call_foreign_function(std::string_view name, std::string_view argument) {
+  return call_http_function(filter_, name, argument);
 }
 
 }  // namespace proxywasm_envoy

@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "foreign.h"
 #include "grpc_callout.h"
 #include "grpc_target.h"
 #include "header_map.h"
@@ -89,8 +90,14 @@ void worker::close_stream(void *stream, proxywasm::stream_type which) {
 }
 
 status worker::call_foreign_function(void *stream, std::string_view name, std::string_view argument,
-                                     std::string_view &) {
-  return stream == nullptr ? status::not_found : to_stream(stream)->call_foreign_function(name, argument);
+                                     std::string_view &result) {
+  property_.clear();
+  if (const std::optional<status> pure = call_pure_function(name, argument, property_)) {
+    result = property_;
+    return *pure;
+  }
+  return stream == nullptr ? call_http_function(nullptr, name, argument)
+                           : to_stream(stream)->call_foreign_function(name, argument);
 }
 
 // ---- Calls -----------------------------------------------------------------------------------------------------------

@@ -2,10 +2,11 @@
 """Every host that the kit knows."""
 
 from .base import FEATURES, Host, Server, StartFailed
+from .envoy import Envoy
 from .envoy_builtin import EnvoyBuiltin
 from .example import Example
 from .nginx import Nginx, NginxTwoWorkers
 
-HOSTS: dict[str, Host] = {host.name: host for host in (Example(), EnvoyBuiltin(), Nginx(), NginxTwoWorkers())}
+HOSTS: dict[str, Host] = {host.name: host for host in (Example(), EnvoyBuiltin(), Envoy(), Nginx(), NginxTwoWorkers())}
 
 __all__ = ["FEATURES", "HOSTS", "Host", "Server", "StartFailed"]

