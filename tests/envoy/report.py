@@ -13,5 +13,9 @@ class Report:
             self.failed.append(text)
         print(f"{'PASS' if good else 'FAIL'}  {text}", flush=True)
 
+    def compare(self, good: bool, text: str) -> None:
+        """The same question to another host, whose answer is not ours to judge."""
+        print(f"{'yes' if good else 'NO':>4}  {text}", flush=True)
+
     def say(self, text: str) -> None:
         print(f"      {text}", flush=True)

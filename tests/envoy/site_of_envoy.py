@@ -42,8 +42,11 @@ class Site:
         self.server = EnvoyServer(Setup(workers=workers), directory)
         self.access_log = directory / "access.log"
 
-    def _listener(self, plugin: Plugin, extra: dict) -> dict:
-        filters = [{"name": "plugin", "typed_config": wasm_filter(self.kind, plugin, extra)}]
+    def _listener(self, plugins: tuple[Plugin, ...], extra: dict) -> dict:
+        filters = [
+            {"name": f"plugin-{number}", "typed_config": wasm_filter(self.kind, plugin, extra)}
+            for number, plugin in enumerate(plugins)
+        ]
         if self._delay_ms:
             fault = {
                 "@type": EXTENSIONS + "filters.http.fault.v3.HTTPFault",
@@ -76,16 +79,16 @@ class Site:
             "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
         }
 
-    def write(self, plugin: Plugin, extra: dict | None = None) -> None:
+    def write(self, *plugins: Plugin, extra: dict | None = None) -> None:
         """What Envoy is to have from now on, as it looks for such files: put in place in one go."""
         self._version += 1
-        response = {"version_info": str(self._version), "resources": [self._listener(plugin, extra or {})]}
+        response = {"version_info": str(self._version), "resources": [self._listener(plugins, extra or {})]}
         new = self.directory / "listeners.new"
         new.write_text(json.dumps(response))
         os.replace(new, self.directory / "listeners.json")
 
-    def start(self, plugin: Plugin, extra: dict | None = None) -> None:
-        self.write(plugin, extra)
+    def start(self, *plugins: Plugin, extra: dict | None = None) -> None:
+        self.write(*plugins, extra=extra)
         bootstrap = {
             "node": {"id": "site", "cluster": "site"},
             "admin": {"address": address(0)},
@@ -103,13 +106,14 @@ class Site:
         self.server.wait_until(self.server.find_ports)
         self.server.port = self.port
 
-    def update(self, plugin: Plugin, extra: dict | None = None) -> None:
+    def update(self, *plugins: Plugin, extra: dict | None = None) -> None:
         """Returns when Envoy has it, and has done with the one before."""
         before = self.stat("listener_manager.lds.update_success")
-        self.write(plugin, extra)
+        self.write(*plugins, extra=extra)
         assert eventually(lambda: self.stat("listener_manager.lds.update_success") > before, timeout=30), self.log()
         assert eventually(lambda: self.stat("listener_manager.total_listeners_warming") == 0, timeout=30), self.log()
-        assert eventually(lambda: self.stat("listener_manager.total_listeners_draining") == 0, timeout=30), self.log()
+        for what in ("total_filter_chains_draining", "total_listeners_draining"):
+            assert eventually(lambda: self.stat(f"listener_manager.{what}") == 0, timeout=30), self.log()  # noqa: B023
 
     def stat(self, name: str) -> int:
         text = self.server.ask_admin(f"/stats?filter=^{re.escape(name)}$")

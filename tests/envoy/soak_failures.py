@@ -75,7 +75,7 @@ def one_in_a_hundred(kind: str, policy: str | None, extra: dict, requests: int, 
     with tempfile.TemporaryDirectory(prefix="proxywasm-envoy-") as name:
         site = Site(kind, Path(name), workers=workers, delay_ms=DELAY_MS)
         try:
-            site.start(plugin(policy), extra)
+            site.start(plugin(policy), extra=extra)
             lines = {BAD: script(["trap"])}
             paths = [GOOD] * 50 + [BAD] + [GOOD] * 49
             with loaded(site.port, paths, connections=CONNECTIONS, headers=("x-filtered",), lines=lines) as load:
@@ -107,8 +107,6 @@ def check_failures(report, requests: int) -> None:
         report.check(sound and good, f"module, {title}: {found}")
         for one in (*tally.lost, *found.other, *(found.later[:3] if policy == "reload" else ())):
             report.say(f"  {one}")
-    for title, policy in (("FAIL_CLOSED, the default", None), ("FAIL_RELOAD", "reload")):
-        report.say(f"built-in, {title}: {one_in_a_hundred(BUILT_IN, policy, {}, requests)}")
 
 
 def ask(port: int, head: str, patience: float) -> tuple[float, bytes]:
@@ -127,9 +125,9 @@ def endless_loop(report, kind: str) -> None:
     with tempfile.TemporaryDirectory(prefix="proxywasm-envoy-") as name:
         site = Site(kind, Path(name))
         ours = kind == OURS
-        say = report.check if ours else lambda good, text: report.say(text)
+        say = report.check if ours else report.compare
         try:
-            site.start(plugin("reload"), {"limits": {"deadline": f"{DEADLINE}s"}} if ours else {})
+            site.start(plugin("reload"), extra={"limits": {"deadline": f"{DEADLINE}s"}} if ours else {})
             loop = script(["loop"])
             seconds, answer = ask(site.port, loop, patience=DEADLINE + 3)
             status = answer[9:12].decode() or "nothing"
@@ -154,5 +152,7 @@ def endless_loop(report, kind: str) -> None:
 
 def run(report, requests: int) -> None:
     check_failures(report, requests)
+    for title, policy in (("FAIL_CLOSED, the default", None), ("FAIL_RELOAD", "reload")):
+        report.say(f"built-in, {title}: {one_in_a_hundred(BUILT_IN, policy, {}, requests)}")
     for kind in (OURS, BUILT_IN):
         endless_loop(report, kind)

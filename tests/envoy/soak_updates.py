@@ -22,10 +22,11 @@ CODES = ["rust", "c"]
 GROWTH = 2.0
 
 
-def marked(turn: int) -> Plugin:
-    """Other code each time, and another configuration."""
+def marked(turn: int) -> tuple[Plugin, Plugin]:
+    """Other code each time, and another configuration: the responses tell both."""
+    name = f"{CODES[turn % 2]}-add-headers"
     configuration = json.dumps({"response": {"x-mark": str(turn)}})
-    return example_filter(f"{CODES[turn % 2]}-add-headers", configuration, vm_id=f"turn-{turn}")
+    return example_filter(name), example_filter(name, configuration, vm_id=f"turn-{turn}")
 
 
 def refused(report, site: Site, say) -> None:
@@ -40,16 +41,16 @@ def refused(report, site: Site, say) -> None:
 
 
 def updates(report, kind: str, count: int) -> None:
-    say = report.check if kind == OURS else lambda good, text: report.say(text)
+    say = report.check if kind == OURS else report.compare
     with tempfile.TemporaryDirectory(prefix="proxywasm-envoy-") as name:
         site = Site(kind, Path(name), workers=WORKERS)
         memory: list[float] = []
         try:
-            site.start(marked(0))
+            site.start(*marked(0))
             with loaded(site.port, ["/"], connections=CONNECTIONS, headers=("x-plugin", "x-mark")) as load:
                 load.until_answered(200)
                 for turn in range(1, count + 1):
-                    site.update(marked(turn))
+                    site.update(*marked(turn))
                     load.until_answered(200)
                     memory.append(site.anonymous_mib())
                 refused(report, site, say)
@@ -67,7 +68,9 @@ def updates(report, kind: str, count: int) -> None:
             wanted = {(200, f"{CODES[turn % 2]}-add-headers", str(turn)) for turn in range(count + 1)}
             say(
                 set(tally.seen) == wanted,
-                f"{kind}: all {count + 1} configurations answered, each with its own code, and nothing else did",
+                f"{kind}: all {count + 1} configurations answered, each with its own code, and nothing else did"
+                + "".join(f"; not {one}" for one in sorted(wanted - set(tally.seen)))
+                + "".join(f"; also {one}" for one in set(tally.seen) - wanted),
             )
             # Code of one kind is larger than the other: pairs of both.
             third = max(2, count // 3)
