@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "call.h"
 
+#include <algorithm>
+
+#include "header_map.h"
+
 #include "plugin_stream.h"
 #include "worker.h"
 
@@ -33,6 +37,13 @@ call_request to_call_request(const proxywasm_http_request &request) {
     made.headers.emplace_back(view(pair.name), view(pair.value));
   }
   made.body = view(request.body);
+  if (!made.body.empty()) {
+    made.headers.erase(
+        std::remove_if(made.headers.begin(), made.headers.end(),
+                       [](const auto &field) { return equal_ignoring_case(field.first, "content-length"); }),
+        made.headers.end());
+    made.headers.emplace_back("content-length", std::to_string(made.body.size()));
+  }
   for (const proxywasm_pair &pair : proxywasm::array_view<proxywasm_pair>(request.trailers, request.trailer_count)) {
     made.trailers.emplace_back(view(pair.name), view(pair.value));
   }

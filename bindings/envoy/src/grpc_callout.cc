@@ -184,6 +184,11 @@ void grpc_callout::finish(grpc_status result, std::string_view message, const fi
   if (reset) {
     owner_.abandon(*this);
   }
+  // Envoy ends a call whose time is over as if the service could not be reached.
+  if (result == grpc_status::unavailable && timeout_.count() != 0 &&
+      std::chrono::steady_clock::now() - begun_ >= timeout_) {
+    result = grpc_status::deadline_exceeded;
+  }
   const std::unique_ptr<call> self = take();
   proxywasm_worker *worker = owner_.get();
   if (kind_ == kind::unary && result == grpc_status::ok) {

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -18,7 +19,11 @@ class grpc_callout final : public call {
   enum class kind { unary, stream };
 
   grpc_callout(worker &owner, proxywasm_token token, call_request request, kind kind)
-      : call(owner, token, std::move(request)), kind_(kind), half_closed_(kind == kind::unary) {}
+      : call(owner, token, std::move(request)),
+        kind_(kind),
+        timeout_(request_.timeout_ms),
+        begun_(std::chrono::steady_clock::now()),
+        half_closed_(kind == kind::unary) {}
 
   // What the plugin sends on a stream.
   proxywasm::status send_message(std::string_view message, bool end_of_stream);
@@ -38,6 +43,8 @@ class grpc_callout final : public call {
   void finish(grpc_status status, std::string_view message, const fields &trailers = {}, bool reset = false);
 
   const kind kind_;
+  const std::chrono::milliseconds timeout_;
+  const std::chrono::steady_clock::time_point begun_;
   grpc_deframer deframer_;
   std::optional<std::string> answer_;  // of a unary call, which the status decides on
   bool has_headers_ = false;

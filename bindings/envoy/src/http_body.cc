@@ -86,8 +86,16 @@ abi::body_status http_stream::on_body(direction way, bool end_of_stream) {
     return abi::body_status::stop_iteration_no_buffer;
   }
   const std::uint32_t phase = way == direction::request ? PROXYWASM_PHASE_REQUEST_BODY : PROXYWASM_PHASE_RESPONSE_BODY;
-  if (!stream_ || !takes_part(phase)) {
-    return one.waiting ? abi::body_status::stop_iteration_and_watermark : abi::body_status::proceed;
+  if (!stream_) {
+    return abi::body_status::proceed;
+  }
+  if (one.holds_all) {
+    one.left = true;
+    one.left_end = end_of_stream;
+    return abi::body_status::stop_iteration_and_watermark;
+  }
+  if (!takes_part(phase) && !one.discard) {
+    return abi::body_status::proceed;
   }
   const bool in_buffer = gather(way, end_of_stream);
   const std::vector<proxywasm_chunk> &chunks = worker_.chunks();
@@ -126,6 +134,11 @@ bool http_stream::gather(direction way, bool end_of_stream) {
 
 void http_stream::put_received(direction way, const proxywasm::outcome &outcome, bool proceeds, bool in_buffer) {
   side &one = of(way);
+  if (one.discard) {
+    drain(filter_, received(way), size_of(filter_, received(way)));
+    (void)take_buffered(way);
+    return;
+  }
   if (in_buffer || (one.left && one.passed != 0)) {
     // The bytes that passed before stay in front.
     std::string forward;
@@ -160,6 +173,10 @@ void http_stream::put_received(direction way, const proxywasm::outcome &outcome,
 
 void http_stream::put_held(direction way, const proxywasm::outcome &outcome) {
   side &one = of(way);
+  if (one.discard) {
+    append(filter_, buffered(way), std::string_view());
+    return;
+  }
   append(filter_, buffered(way), outcome);
   one.passed += outcome.body_size();
   if (one.body && one.ended && outcome.end_of_stream() && outcome.body_size() == 0 && !one.trailers) {

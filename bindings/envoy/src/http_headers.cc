@@ -42,10 +42,40 @@ bool http_stream::has_map(proxywasm::map which) const {
   return false;
 }
 
-// The route was chosen by what the headers were.
-void http_stream::changed(proxywasm::map which) {
-  if (which == proxywasm::map::request_headers && !of(direction::response).shown) {
-    abi::envoy_dynamic_module_callback_http_clear_route_cache(filter_);
+// What went on, Envoy may be sending: it is not changed any more.
+bool http_stream::can_change(proxywasm::map which) const {
+  if (!has_map(which)) {
+    return false;
+  }
+  switch (which) {
+    case proxywasm::map::request_headers:
+      return !of(direction::request).headers_gone && !of(direction::response).shown;
+    case proxywasm::map::request_trailers:
+      return !of(direction::request).trailers_gone;
+    case proxywasm::map::response_headers:
+      return reply_ || (!of(direction::response).headers_gone && !sent_);
+    case proxywasm::map::response_trailers:
+      return !of(direction::response).trailers_gone && !sent_;
+  }
+  return false;
+}
+
+void http_stream::note_change(proxywasm::map which) {
+  switch (which) {
+    case proxywasm::map::request_headers:
+      of(direction::request).headers_changed = true;
+      // The route was chosen by what they were.
+      abi::envoy_dynamic_module_callback_http_clear_route_cache(filter_);
+      break;
+    case proxywasm::map::request_trailers:
+      of(direction::request).trailers_changed = true;
+      break;
+    case proxywasm::map::response_headers:
+      of(direction::response).headers_changed = true;
+      break;
+    case proxywasm::map::response_trailers:
+      of(direction::response).trailers_changed = true;
+      break;
   }
 }
 
@@ -92,7 +122,7 @@ status http_stream::get_headers(proxywasm::map which, proxywasm_pair *pairs, std
 }
 
 status http_stream::add_header(proxywasm::map which, std::string_view name, std::string_view value) {
-  if (!has_map(which)) {
+  if (!can_change(which)) {
     return status::bad_argument;
   }
   if (is_reply_map(which)) {
@@ -106,13 +136,13 @@ status http_stream::add_header(proxywasm::map which, std::string_view name, std:
   }
   // False for a value that is empty, which Envoy does not take from modules.
   (void)abi::envoy_dynamic_module_callback_http_add_header(filter_, to_type(which), abi::to_buffer(own_name),
-                                                           abi::to_buffer(value));
-  changed(which);
+                                                           value.empty() ? abi::to_buffer("") : abi::to_buffer(value));
+  note_change(which);
   return status::ok;
 }
 
 status http_stream::replace_header(proxywasm::map which, std::string_view name, std::string_view value) {
-  if (!has_map(which)) {
+  if (!can_change(which)) {
     return status::bad_argument;
   }
   if (is_reply_map(which)) {
@@ -120,13 +150,13 @@ status http_stream::replace_header(proxywasm::map which, std::string_view name, 
     return status::ok;
   }
   (void)abi::envoy_dynamic_module_callback_http_set_header(filter_, to_type(which), abi::to_buffer(name),
-                                                           abi::to_buffer(value));
-  changed(which);
+                                                           value.empty() ? abi::to_buffer("") : abi::to_buffer(value));
+  note_change(which);
   return status::ok;
 }
 
 status http_stream::remove_header(proxywasm::map which, std::string_view name) {
-  if (!has_map(which)) {
+  if (!can_change(which)) {
     return status::bad_argument;
   }
   if (is_reply_map(which)) {
@@ -134,7 +164,7 @@ status http_stream::remove_header(proxywasm::map which, std::string_view name) {
     return status::ok;
   }
   (void)abi::envoy_dynamic_module_callback_http_set_header(filter_, to_type(which), abi::to_buffer(name), {});
-  changed(which);
+  note_change(which);
   return status::ok;
 }
 

@@ -37,7 +37,8 @@ http_stream::hook::~hook() {
   // What plugins asked for meanwhile: now, where Envoy may be told now.
   if (!stream_.gone_ && stream_.has_noted()) {
     try {
-      if (stream_.neutral_) {
+      // Not inside a hostcall, where the library is busy.
+      if (stream_.neutral_ && !stream_.worker_.is_busy()) {
         stream_.do_noted();
       } else if (stream_.depth_ == 1) {
         stream_.schedule();
@@ -90,13 +91,11 @@ abi::headers_status http_stream::on_headers(direction way, bool end_of_stream) {
   switch (settle(way, stream_->on_headers(way, count, end_of_stream))) {
     case verdict::proceed:
       return abi::headers_status::proceed;
-    case verdict::stop:
-      // Where the plugin sees no body, there is nobody who would hold it.
-      return takes_part(phase_of(way, PROXYWASM_PHASE_REQUEST_BODY))
-                 ? abi::headers_status::stop_iteration
-                 : abi::headers_status::stop_all_iteration_and_watermark;
     case verdict::stop_all:
-      return abi::headers_status::stop_all_iteration_and_watermark;
+      // Not Envoy's own way of it: that would show the body while Envoy is told to go on, and then not stop again.
+      one.holds_all = true;
+      break;
+    case verdict::stop:
     case verdict::over:
       break;
   }
@@ -110,8 +109,12 @@ abi::trailers_status http_stream::on_trailers(direction way) {
   if (is_over()) {
     return abi::trailers_status::stop_iteration;
   }
-  if (!stream_ || !takes_part(phase_of(way, PROXYWASM_PHASE_REQUEST_TRAILERS))) {
-    return one.waiting ? abi::trailers_status::stop_iteration : abi::trailers_status::proceed;
+  if (!stream_) {
+    return abi::trailers_status::proceed;
+  }
+  if (one.holds_all) {
+    one.left = one.left_trailers = true;
+    return abi::trailers_status::stop_iteration;
   }
   if (one.left) {
     (void)feed_left(way, nullptr);
@@ -140,24 +143,22 @@ http_stream::verdict http_stream::settle(direction way, const proxywasm::outcome
   side &one = of(way);
   switch (outcome.action()) {
     case proxywasm::action::proceed:
-      one.waiting = false;
-      return verdict::proceed;
     case proxywasm::action::pause:
-      one.waiting = true;
-      return verdict::stop_all;
     case proxywasm::action::pause_and_buffer:
-      one.waiting = true;
-      return verdict::stop;
+      one.waiting = outcome.action() != proxywasm::action::proceed;
+      if (!may_pass(way, outcome)) {
+        return verdict::over;
+      }
+      return !one.waiting                                   ? verdict::proceed
+             : outcome.action() == proxywasm::action::pause ? verdict::stop_all
+                                                            : verdict::stop;
     case proxywasm::action::local_response:
       // Usually noted by now. Not so when the library could not call the host.
       if (!noted_reply_ && !is_over()) {
-        proxywasm_local_response failed{};
-        failed.status = 503;
-        failed.grpc_status = -1;
-        failed.details = proxywasm::to_slice("wasm_fail_stream");
-        note_reply(failed);
+        fail(503, "wasm_fail_stream");
+      } else {
+        answer();
       }
-      answer();
       return verdict::over;
     case proxywasm::action::close:
       close_noted_ = true;
@@ -167,10 +168,26 @@ http_stream::verdict http_stream::settle(direction way, const proxywasm::outcome
   return verdict::over;
 }
 
+void http_stream::fail(std::uint32_t status, std::string_view details) {
+  if (of(direction::response).headers_gone || sent_) {
+    close_noted_ = true;
+    do_noted();
+    return;
+  }
+  proxywasm_local_response failed{};
+  failed.status = status;
+  failed.grpc_status = -1;
+  failed.details = proxywasm::to_slice(details);
+  note_reply(failed);
+  answer();
+}
+
 void http_stream::on_complete() {
   const hook here(*this, false);
   if (begin()) {
     (void)stream_->log();
+    // While Envoy still answers for attributes.
+    (void)stream_->done();
   }
 }
 
@@ -279,11 +296,16 @@ void http_stream::go_on(direction way) {
   if (result == verdict::over) {
     return;
   }
+  one.holds_all = result == verdict::stop_all && !outcome.headers_ready();
+  if (one.holds_all) {
+    return;
+  }
   if (one.left) {
     result = feed_left(way, &outcome);
   } else {
     put_held(way, outcome);
   }
+
   if (result == verdict::proceed) {
     proceed(way);
   }
@@ -299,20 +321,17 @@ void http_stream::proceed(direction way) {
 
 // ---- Calls over the stream -------------------------------------------------------------------------------------------
 
-bool http_stream::knows_cluster(std::string_view name) {
-  // Envoy looks for the cluster first, and then misses the headers.
-  std::uint64_t id = 0;
-  return filter_ != nullptr && abi::envoy_dynamic_module_callback_http_filter_start_http_stream(
-                                   filter_, &id, abi::to_buffer(name), nullptr, 0, {}, true, 0) !=
-                                   abi::callout_init_result::cluster_not_found;
-}
-
 bool http_stream::is_waiting() const {
   return !gone_ && !is_over() && (of(direction::request).waiting || of(direction::response).waiting);
 }
 
-bool http_stream::start(call &one) {
+abi::callout_init_result http_stream::start(call &one) {
+  if (filter_ == nullptr) {
+    return abi::callout_init_result::cannot_create_request;
+  }
   calls_.push_back(&one);
+  one.carrier = this;
+  one.started = true;
   const proxywasm_token token = one.token();
   const call_request request = std::move(one.request());
   const std::vector<abi::header> headers = to_headers(request.headers);
@@ -322,15 +341,16 @@ bool http_stream::start(call &one) {
       filter_, &one.id, abi::to_buffer(request.cluster), headers.data(), headers.size(), abi::to_buffer(request.body),
       ends, request.timeout_ms);
   if (result != abi::callout_init_result::success) {
-    calls_.erase(std::remove(calls_.begin(), calls_.end(), &one), calls_.end());
-    return false;
+    one.carrier = nullptr;
+    dropped(one);
+    return result;
   }
   if (!request.trailers.empty() && worker_.find_call(token) == &one) {
     const std::vector<abi::header> trailers = to_headers(request.trailers);
     (void)abi::envoy_dynamic_module_callback_http_stream_send_trailers(filter_, one.id, trailers.data(),
                                                                        trailers.size());
   }
-  return true;
+  return result;
 }
 
 bool http_stream::send(call &one, std::string_view bytes, bool end_of_stream) {

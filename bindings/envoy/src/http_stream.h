@@ -57,9 +57,8 @@ class http_stream final : public plugin_stream {
   void resume(proxywasm::direction way) override;
   void close(proxywasm::stream_type which) override;
 
-  bool knows_cluster(std::string_view name) override;
   bool is_waiting() const override;
-  bool start(call &one) override;
+  abi::callout_init_result start(call &one) override;
   bool send(call &one, std::string_view bytes, bool end_of_stream) override;
   void reset(call &one) override;
   void dropped(call &one) noexcept override;
@@ -72,18 +71,29 @@ class http_stream final : public plugin_stream {
 
   // One direction.
   struct side {
-    bool shown = false;     // the plugin was shown the headers
-    bool body = false;      // some of the body has come
-    bool ended = false;     // the end of the stream has come, in headers or body
-    bool trailers = false;  // there are some
-    bool waiting = false;   // the plugin holds something back
+    bool shown = false;      // the plugin was shown the headers
+    bool body = false;       // some of the body has come
+    bool ended = false;      // the end of the stream has come, in headers or body
+    bool trailers = false;   // there are some
+    bool waiting = false;    // the plugin holds something back
+    bool holds_all = false;  // and is shown no more until it resumes
     bool resume_noted = false;
-    // Envoy's buffer holds what the library would not take yet; with its end, with trailers after it.
+    // What the plugin changed before it went on, and what has gone on.
+    bool headers_changed = false;
+    bool headers_gone = false;
+    bool trailers_changed = false;
+    bool trailers_gone = false;
+    // Nobody may get the body: the status that a plugin chose has none.
+    bool discard = false;
+    // Envoy's buffer holds what the library has not taken yet; with its end, with trailers after it.
     bool left = false;
     bool left_end = false;
     bool left_trailers = false;
-    // Bytes in Envoy's buffer that passed us before and that a later filter holds.
+    // Bytes in Envoy's buffer that passed us before and that a later filter, or Envoy, holds.
     std::size_t passed = 0;
+    // Bytes of body that went on, and how many the headers promised.
+    std::uint64_t sent = 0;
+    std::optional<std::uint64_t> promised;
   };
 
   // A response of a plugin (or of its failure policy) on its way through the plugin's response phases.
@@ -102,6 +112,8 @@ class http_stream final : public plugin_stream {
   // Makes the library's stream; false: there is no plugin for it.
   bool begin();
   verdict settle(proxywasm::direction way, const proxywasm::outcome &outcome);
+  // Ends the stream for a fault of ours, a plugin's or a policy's: by a response while that can be done.
+  void fail(std::uint32_t status, std::string_view details);
   bool has_noted() const;
   void do_noted();
   void go_on(proxywasm::direction way);
@@ -117,6 +129,13 @@ class http_stream final : public plugin_stream {
   // Offers what was left, after the body of an outcome that goes before it.
   verdict feed_left(proxywasm::direction way, const proxywasm::outcome *before);
 
+  // ---- message_check.cc: what no proxy may send, plugins may have written ----
+  // Whether what goes on by an outcome may; where not, the stream has failed.
+  bool may_pass(proxywasm::direction way, const proxywasm::outcome &outcome);
+  bool may_pass_headers(proxywasm::direction way, const proxywasm::outcome &outcome);
+  bool is_valid_map(proxywasm::map which) const;
+  void fit_length(proxywasm::direction way, const proxywasm::outcome &outcome);
+
   // ---- local_reply.cc ----
   void note_reply(const proxywasm_local_response &response);
   // Takes the reply that is noted through the response phases, as far as it comes.
@@ -127,9 +146,10 @@ class http_stream final : public plugin_stream {
   void send_reply();
 
   bool has_map(proxywasm::map which) const;
+  bool can_change(proxywasm::map which) const;
   // The map of a reply that is on its way stands for that of Envoy, which has none yet.
   bool is_reply_map(proxywasm::map which) const { return reply_ && which == proxywasm::map::response_headers; }
-  void changed(proxywasm::map which);
+  void note_change(proxywasm::map which);
   call *find_call(std::uint64_t id) const;
   void *scheduler();
   void schedule();
@@ -149,6 +169,7 @@ class http_stream final : public plugin_stream {
   bool sent_ = false;  // a reply
   bool close_noted_ = false;
   bool closed_ = false;
+  bool is_head_ = false;  // the request's method
   bool gone_ = false;
   unsigned depth_ = 0;    // of hooks
   bool neutral_ = false;  // the innermost hook belongs to no direction

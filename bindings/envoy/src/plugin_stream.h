@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "envoy_abi.h"
+
 namespace proxywasm_envoy {
 
 class call;
@@ -33,11 +35,10 @@ class plugin_stream {
   virtual void close(proxywasm::stream_type which) = 0;
 
   // Calls of plugins. All on the stream's own thread.
-  virtual bool knows_cluster(std::string_view name) = 0;
   // Whether a plugin makes it wait, so that it will be there when an answer comes.
   virtual bool is_waiting() const = 0;
-  // Starts a call over the stream; false: it could not be started.
-  virtual bool start(call &one) = 0;
+  // Starts a call over the stream, which may be over when this returns.
+  virtual abi::callout_init_result start(call &one) = 0;
   virtual bool send(call &one, std::string_view bytes, bool end_of_stream) = 0;
   virtual void reset(call &one) = 0;
   // A call that runs over the stream is over.

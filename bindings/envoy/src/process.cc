@@ -104,6 +104,21 @@ void process::forget_route(std::uint64_t serial) {
   }
 }
 
+bool process::knows_cluster(const std::string &name) {
+  const std::lock_guard<std::mutex> hold(lock_);
+  return clusters_.count(name) != 0;
+}
+
+void process::learn_cluster(const std::string &name) {
+  const std::lock_guard<std::mutex> hold(lock_);
+  (void)clusters_.insert(name);
+}
+
+void process::forget_cluster(const std::string &name) {
+  const std::lock_guard<std::mutex> hold(lock_);
+  (void)clusters_.erase(name);
+}
+
 bool process::commit(std::uint64_t event) {
   const std::lock_guard<std::mutex> hold(lock_);
   if (configs_.empty()) {

@@ -12,6 +12,8 @@
 #include <mutex>
 #include <optional>
 #include <proxywasm.hpp>
+#include <set>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -47,6 +49,10 @@ class process {
   void remove_config(http_config &config);
   // The end of a route: of the plugins that configurations have for it.
   void forget_route(std::uint64_t serial);
+  // Clusters that calls have been started to.
+  bool knows_cluster(const std::string &name);
+  void learn_cluster(const std::string &name);
+  void forget_cluster(const std::string &name);
   // Calls a worker's on_main_event on the main thread, or `what` with one of Envoy's configurations. False where no configuration
   // lives.
   bool ask_main(const worker &one) noexcept;
@@ -69,6 +75,7 @@ class process {
   std::mutex lock_;
   // ---- Under the lock ----
   std::vector<http_config *> configs_;
+  std::set<std::string> clusters_;
   std::vector<std::function<void(void *)>> tasks_;
 };
 

@@ -257,15 +257,38 @@ std::unique_ptr<call> worker::take_call(proxywasm_token token) noexcept {
   return one;
 }
 
-status worker::new_call(void *stream, std::unique_ptr<call> made) {
-  made->origin = to_stream(stream);
-  const proxywasm_token token = made->token();
-  unstarted_.push_back(token);
+// A cluster is known to be there when a call to it has been started before. The first one is started at once, over the stream,
+// since nothing else tells a plugin that there is none of that name; all others when guests have run, when it is known whether the
+// stream waits for the answer. A root context has no stream, and is told of the failure as of any other.
+status worker::new_call(void *stream, std::unique_ptr<call> made, status unknown_cluster) {
+  if (made->request().cluster.empty()) {
+    return unknown_cluster;
+  }
+  call &one = *made;
+  const proxywasm_token token = one.token();
+  one.origin = to_stream(stream);
+  const std::string cluster = one.request().cluster;
   calls_.emplace(token, std::move(made));
-  return status::ok;
+  if (stream == nullptr || owner_.knows_cluster(cluster)) {
+    unstarted_.push_back(token);
+    return status::ok;
+  }
+  const busy_while here(*this);
+  const abi::callout_init_result result = one.origin->start(one);
+  switch (result) {
+    case abi::callout_init_result::success:
+      owner_.learn_cluster(cluster);
+      return status::ok;
+    case abi::callout_init_result::cluster_not_found:
+      (void)take_call(token);
+      return unknown_cluster;
+    default:
+      (void)take_call(token);
+      return status::internal_failure;
+  }
 }
 
-// When guests have run: by then it is known whether the stream waits for the answer.
+// When guests have run.
 void worker::start_calls() noexcept {
   std::vector<proxywasm_token> tokens;
   tokens.swap(unstarted_);
@@ -274,15 +297,18 @@ void worker::start_calls() noexcept {
     if (one == nullptr || one->started) {
       continue;
     }
-    one->started = true;
     try {
       if (one->origin != nullptr && one->origin->is_waiting()) {
-        one->carrier = one->origin;
-        if (!one->origin->start(*one)) {
-          one->carrier = nullptr;
+        const std::string cluster = one->request().cluster;
+        const abi::callout_init_result result = one->origin->start(*one);
+        if (result == abi::callout_init_result::cluster_not_found) {
+          owner_.forget_cluster(cluster);
+        }
+        if (result != abi::callout_init_result::success) {
           one->on_refused();
         }
       } else {
+        one->started = true;
         one->id = owner_.calls().start(*this, token, std::move(one->request()));
       }
     } catch (const std::exception &error) {

@@ -46,6 +46,8 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   };
 
   unsigned index() const noexcept { return index_; }
+  // Inside a hostcall: the library takes nothing but the answers of calls.
+  bool is_busy() const noexcept { return busy_; }
 
   // ---- Inside ----
   proxywasm_worker *get() const noexcept { return library_.get(); }
@@ -79,6 +81,18 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
 
  private:
   friend class entry;
+  // In a hostcall that calls Envoy, which may call hooks in there.
+  class busy_while {
+   public:
+    explicit busy_while(worker &owner) : owner_(owner), before_(owner.busy_) { owner_.busy_ = true; }
+    busy_while(const busy_while &) = delete;
+    busy_while &operator=(const busy_while &) = delete;
+    ~busy_while() { owner_.busy_ = before_; }
+
+   private:
+    worker &owner_;
+    const bool before_;
+  };
   http_config *enter(http_config *acting);
   void leave(http_config *before) noexcept;
   void set_alarm() noexcept;
@@ -86,7 +100,7 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   void signal() noexcept;
   void on_alarm() noexcept override;
   void start_calls() noexcept;
-  proxywasm::status new_call(void *stream, std::unique_ptr<call> made);
+  proxywasm::status new_call(void *stream, std::unique_ptr<call> made, proxywasm::status unknown_cluster);
   proxywasm::status new_grpc_call(void *stream, proxywasm_token token, const proxywasm_grpc_request &request,
                                   grpc_callout::kind kind);
   metric *find_metric(std::uint32_t id) noexcept;
@@ -133,6 +147,7 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   plugin_stream *first_ = nullptr;
   std::unordered_map<proxywasm_token, std::unique_ptr<call>> calls_;
   std::vector<proxywasm_token> unstarted_;
+  bool busy_ = false;
   std::vector<abi::buffer> buffers_;
   std::vector<proxywasm_chunk> chunks_;
   std::string text_;

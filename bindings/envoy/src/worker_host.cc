@@ -103,16 +103,14 @@ status worker::call_foreign_function(void *stream, std::string_view name, std::s
 // ---- Calls -----------------------------------------------------------------------------------------------------------
 
 status worker::http_call(void *stream, proxywasm_token token, const proxywasm_http_request &request) {
-  if (stream != nullptr && !to_stream(stream)->knows_cluster(view(request.upstream))) {
-    return status::bad_argument;
-  }
   if (!are_valid(request.headers, request.header_count) || !are_valid(request.trailers, request.trailer_count)) {
     return status::bad_argument;
   }
-  return new_call(stream, std::make_unique<http_callout>(*this, token, to_call_request(request)));
+  return new_call(stream, std::make_unique<http_callout>(*this, token, to_call_request(request)), status::bad_argument);
 }
 
 void worker::cancel_call(proxywasm_token token) {
+  const busy_while here(*this);
   if (const std::unique_ptr<call> one = take_call(token)) {
     abandon(*one);
   }
@@ -120,22 +118,16 @@ void worker::cancel_call(proxywasm_token token) {
 
 status worker::new_grpc_call(void *stream, proxywasm_token token, const proxywasm_grpc_request &request,
                              grpc_callout::kind kind) {
-  const auto known = [stream](std::string_view cluster) {
-    return stream == nullptr || to_stream(stream)->knows_cluster(cluster);
-  };
   // A plain name of a cluster is no GrpcService, and hardly ever looks like one.
   std::optional<grpc_target> target = parse_grpc_service(view(request.upstream));
   if (!target) {
     target = grpc_target{std::string(view(request.upstream)), "", {}};
   }
-  if (target->cluster.empty() || !known(target->cluster)) {
-    return status::parse_failure;
-  }
   std::optional<call_request> made = to_call_request(*target, request, kind);
   if (!made) {
     return status::internal_failure;
   }
-  return new_call(stream, std::make_unique<grpc_callout>(*this, token, std::move(*made), kind));
+  return new_call(stream, std::make_unique<grpc_callout>(*this, token, std::move(*made), kind), status::parse_failure);
 }
 
 status worker::grpc_call(void *stream, proxywasm_token token, const proxywasm_grpc_request &request) {
@@ -147,11 +139,13 @@ status worker::grpc_stream(void *stream, proxywasm_token token, const proxywasm_
 }
 
 status worker::grpc_send(proxywasm_token token, std::string_view message, bool end_of_stream) {
+  const busy_while here(*this);
   auto *one = static_cast<grpc_callout *>(find_call(token));
   return one == nullptr ? status::not_found : one->send_message(message, end_of_stream);
 }
 
 status worker::grpc_close(proxywasm_token token) {
+  const busy_while here(*this);
   auto *one = static_cast<grpc_callout *>(find_call(token));
   return one == nullptr ? status::not_found : one->half_close();
 }

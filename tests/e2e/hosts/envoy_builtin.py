@@ -24,6 +24,12 @@ LINE = re.compile(
     r"(trace|debug|info|warning|error|critical)\|(?:wasm|dynamic_modules)\|wasm log( [^:]*)?: ?(.*)", re.DOTALL
 )
 LEVELS = {"warning": "warn"}
+# A metric that our module was told of too late for a name of its own has it as a label.
+LATE = re.compile(r"^late_\w+?\.name\.")
+HISTOGRAM = re.compile(
+    r"(?:envoy_)?(?:wasmcustom_)?(?P<name>\w+)_(?P<what>count|sum)\{(?:[^}]*\bname=\"(?P<label>[^\"]*)\")?[^}]*\}"
+    r" (?P<value>[\d.e+]+)"
+)
 
 
 @cache
@@ -54,14 +60,13 @@ class EnvoyServer(Server):
 
     def metrics(self) -> dict[str, float | dict]:
         found: dict[str, float | dict] = {}
-        prefix = "wasmcustom."
         for line in self.ask_admin("/stats?filter=^wasmcustom").splitlines():
-            name, value = line.removeprefix(prefix).split(": ", 1)
+            name, value = line.split(": ", 1)
             if value.lstrip("-").isdigit():
-                found[name] = float(value)
+                found[LATE.sub("", name.removeprefix("wasmcustom."))] = float(value)
         for line in self.ask_admin("/stats?filter=^wasmcustom&format=prometheus").splitlines():
-            if match := re.fullmatch(r"(?:envoy_)?(?:wasmcustom_)?(\w+)_(count|sum)\{[^}]*\} ([\d.e+]+)", line):
-                found.setdefault(match[1], {})[match[2]] = float(match[3])
+            if match := HISTOGRAM.fullmatch(line):
+                found.setdefault(match["label"] or match["name"], {})[match["what"]] = float(match["value"])
         return found
 
     def find_ports(self) -> bool:
