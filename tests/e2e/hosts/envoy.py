@@ -40,7 +40,6 @@ class Envoy(EnvoyBuiltin):
     cannot: ClassVar[dict[str, str]] = {
         "new_request_trailers": "Envoy's modules cannot make trailers where there are none",
         "new_response_trailers": "Envoy's modules cannot make trailers where there are none",
-        "tcp": "the module has no TCP filter yet",
         "services": "the module has no bootstrap extension yet",
     }
 
@@ -50,8 +49,13 @@ class Envoy(EnvoyBuiltin):
         return None if (MODULES / "libproxywasm_envoy.so").exists() else "make envoy"
 
     def filter(self, setup: Setup, plugin: Plugin) -> dict:
+        kind = (
+            "network.dynamic_modules.v3.DynamicModuleNetworkFilter"
+            if setup.kind == "tcp"
+            else "http.dynamic_modules.v3.DynamicModuleFilter"
+        )
         return {
-            "@type": EXTENSIONS + "filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "@type": EXTENSIONS + "filters." + kind,
             "dynamic_module_config": {"name": "proxywasm_envoy", "metrics_namespace": "wasmcustom"},
             "filter_name": plugin.name,
             "filter_config": {"@type": STRUCT, "value": filter_config(plugin, setup)},
