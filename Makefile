@@ -158,12 +158,19 @@ soak-nginx: nginx guests filters ## NGINX under load while it is reloaded and wo
 	@PYTHONPATH=tests/e2e build/tools/venv/bin/python tests/nginx/soak.py
 
 .PHONY: test-envoy
-test-envoy: ## the Envoy module's parts that need no Envoy, with sanitizers
-	@echo "test-envoy: ctest"
-	$(SETUP) base test example
+test-envoy: envoy guests filters ## the Envoy module's parts, with sanitizers, and what only it has
+	@echo "test-envoy: ctest, tests/envoy"
+	$(SETUP) base test envoy conformance
 	@cmake -S bindings/envoy/test -B $(ENVOY_TESTS) >$(ENVOY_TESTS).log 2>&1 || { cat $(ENVOY_TESTS).log; exit 1; }
 	@cmake --build $(ENVOY_TESTS) -j 2 -- --no-print-directory -s
 	@ctest --test-dir $(ENVOY_TESTS) --output-on-failure
+	@build/tools/venv/bin/python -m pytest -q tests/envoy
+
+.PHONY: soak-envoy
+soak-envoy: envoy guests filters ## Envoy under load with plugins that fail, and while its configuration is updated
+	@echo "soak-envoy: tests/envoy/soak.py"
+	$(SETUP) conformance
+	@PYTHONPATH=tests/e2e build/tools/venv/bin/python tests/envoy/soak.py
 
 .PHONY: soak
 soak: filters example ## 100,000 requests through the example proxy: its memory must stay as it is
@@ -199,14 +206,13 @@ bench-nginx: nginx ## what a plugin costs in NGINX, in CPU time per request
 
 # The module in C is there to be compared with.
 .PHONY: bench-envoy
-bench-envoy: ## what a plugin costs in Envoy's own Wasm filter and in our module, per request and once
+bench-envoy: envoy ## what a plugin costs in Envoy's own Wasm filter and in our module, per request and once
 	@echo "bench-envoy: benches/envoy.py"
 	$(SETUP) base rust rust-wasm bench conformance
 	@mkdir -p build
 	@gcc -O2 -shared -fPIC -std=c11 -Wall -Wextra -Wpedantic -Werror -o build/libenvoy_one_header.so benches/envoy_one_header.c
 	@guest=$$(benches/guest.sh) && PYTHONPATH=tests/e2e build/tools/venv/bin/python benches/envoy.py \
-	    build/libenvoy_one_header.so "$$guest" build/bench-envoy.json \
-	    $$([ ! -e $(ENVOY_MODULE) ] || echo --module $(ENVOY_MODULE)) $(BENCH_ARGUMENTS)
+	    build/libenvoy_one_header.so "$$guest" build/bench-envoy.json --module $(ENVOY_MODULE) $(BENCH_ARGUMENTS)
 
 .PHONY: header
 header: ## writes include/proxywasm.h and include/proxywasm.sym anew from src/ffi

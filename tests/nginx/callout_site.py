@@ -13,9 +13,9 @@ from pathlib import Path
 
 from hosts import nginx
 from kit.client import Proxy
+from kit.ports import free_port
 from kit.setup import Setup, probe
 from kit.upstream import Upstream
-from ports import free_port
 
 
 def text(

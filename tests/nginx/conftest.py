@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from hosts.nginx import PROGRAM, NginxServer, load_modules
 from kit.client import Proxy
+from kit.ports import free_port
 from kit.setup import GUESTS, Setup
 from kit.upstream import Upstream
 from master import open_to_workers
-from ports import free_port
 
 # Places for what a test has to add. The probe reports which callback ran and what its steps gave, by the log.
 CONFIGURATION = """

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from hosts.nginx import PROGRAM, load_modules
-from ports import free_port
+from kit.ports import free_port
 
 # Before what a test has to add.
 CONFIGURATION = """

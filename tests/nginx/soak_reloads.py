@@ -2,7 +2,7 @@
 """Reloads that swap code and configuration, and a worker that is killed, under wrk's load: no request lost, memory flat.
 
 wrk opens a connection for each request, so that every error that it counts is a request lost: connections that are kept may be
-closed while a request is on its way when a worker is replaced, and wrk cannot tell (load.py can, and runs beside it).
+closed while a request is on its way when a worker is replaced, and wrk cannot tell (kit/load.py can, and runs beside it).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from kit.load import loaded
 from kit.setup import FILTERS
-from load import loaded
 from master import Master, resident_kib
 
 CONNECTIONS = 16

@@ -8,9 +8,9 @@ import time
 import pytest
 from hosts.nginx import MODULES, STREAM_MODULES
 from http_site import call, connected
+from kit.ports import free_port
 from kit.setup import GUESTS
 from master import resident_kib
-from ports import free_port
 from test_status import status
 
 MODES = ("stream", "filter")

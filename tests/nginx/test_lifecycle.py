@@ -11,10 +11,10 @@ import threading
 import time
 
 import pytest
+from kit.load import loaded
+from kit.ports import free_port
 from kit.setup import FILTERS, GUESTS
-from load import loaded
 from master import Master, alive, children
-from ports import free_port
 
 PATHS = ["/return", "/file", "/proxied"]
 

@@ -15,7 +15,6 @@
 
 namespace proxywasm_envoy {
 
-class http_config;
 class process;
 
 class main_calls {

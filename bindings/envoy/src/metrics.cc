@@ -14,31 +14,25 @@ namespace {
 
 constexpr std::array<const char *, 3> late_names = {"late_counter", "late_gauge", "late_histogram"};
 
-std::optional<std::size_t> define_in(void *config, metric_type type, std::string_view name, const abi::buffer *labels,
-                                     std::size_t count) {
-  std::size_t id = 0;
-  abi::metrics_result result{};
-  switch (type) {
-    case metric_type::counter:
-      result = abi::envoy_dynamic_module_callback_http_filter_config_define_counter(config, abi::to_buffer(name),
-                                                                                    labels, count, &id);
-      break;
-    case metric_type::gauge:
-      result = abi::envoy_dynamic_module_callback_http_filter_config_define_gauge(config, abi::to_buffer(name), labels,
-                                                                                  count, &id);
-      break;
-    case metric_type::histogram:
-      result = abi::envoy_dynamic_module_callback_http_filter_config_define_histogram(config, abi::to_buffer(name),
-                                                                                      labels, count, &id);
-      break;
-  }
-  if (result != abi::metrics_result::success) {
-    return std::nullopt;
-  }
-  return id;
+template <abi::metrics_result (*Define)(void *, abi::buffer, const abi::buffer *, std::size_t, std::size_t *)>
+abi::metrics_result define(void *config, std::string_view name, const abi::buffer *labels, std::size_t count,
+                           std::size_t *id) {
+  return Define(config, abi::to_buffer(name), labels, count, id);
 }
 
 }  // namespace
+
+const metric_api http_metrics = {
+    {define<abi::envoy_dynamic_module_callback_http_filter_config_define_counter>,
+     define<abi::envoy_dynamic_module_callback_http_filter_config_define_gauge>,
+     define<abi::envoy_dynamic_module_callback_http_filter_config_define_histogram>},
+    abi::envoy_dynamic_module_callback_http_filter_config_increment_counter,
+    abi::envoy_dynamic_module_callback_http_filter_config_increment_gauge,
+    abi::envoy_dynamic_module_callback_http_filter_config_decrement_gauge,
+    abi::envoy_dynamic_module_callback_http_filter_config_set_gauge,
+    abi::envoy_dynamic_module_callback_http_filter_config_record_histogram_value,
+    true,
+};
 
 metric &metric_table::find(metric_type type, std::string_view name) {
   const std::lock_guard<std::mutex> hold(lock_);
@@ -61,22 +55,32 @@ struct metric_ids::target {
   std::size_t labels;
 };
 
+std::optional<std::size_t> metric_ids::define_in(metric_type type, std::string_view name, const abi::buffer *labels,
+                                                 std::size_t count) const {
+  std::size_t id = 0;
+  const metric_api::define define = envoy_.definitions[static_cast<std::size_t>(type)];
+  return define(config_, name, labels, count, &id) == abi::metrics_result::success ? std::optional(id) : std::nullopt;
+}
+
 void metric_ids::define_late() {
+  if (!envoy_.has_labels) {
+    return;
+  }
   const abi::buffer label = abi::to_buffer("name");
   for (std::size_t type = 0; type < late_.size(); ++type) {
-    late_[type] = define_in(config_, static_cast<metric_type>(type), late_names[type], &label, 1);
+    late_[type] = define_in(static_cast<metric_type>(type), late_names[type], &label, 1);
   }
 }
 
 void metric_ids::define(const metric &one) {
-  if (config_ == nullptr || frozen_) {
+  if (frozen_) {
     return;
   }
   if (ids_.size() <= one.index) {
     ids_.resize(one.index + 1);
   }
   if (!ids_[one.index]) {
-    ids_[one.index] = define_in(config_, one.type, one.name, nullptr, 0);
+    ids_[one.index] = define_in(one.type, one.name, nullptr, 0);
   }
 }
 
@@ -97,16 +101,10 @@ void metric_ids::add(const metric &one, std::int64_t delta) const {
     return;
   }
   const auto amount = delta < 0 ? 0 - static_cast<std::uint64_t>(delta) : static_cast<std::uint64_t>(delta);
-  if (one.type == metric_type::counter) {
-    (void)abi::envoy_dynamic_module_callback_http_filter_config_increment_counter(config_, to->id, &to->label,
-                                                                                  to->labels, amount);
-  } else if (delta < 0) {
-    (void)abi::envoy_dynamic_module_callback_http_filter_config_decrement_gauge(config_, to->id, &to->label, to->labels,
-                                                                                amount);
-  } else {
-    (void)abi::envoy_dynamic_module_callback_http_filter_config_increment_gauge(config_, to->id, &to->label, to->labels,
-                                                                                amount);
-  }
+  const metric_api::change change = one.type == metric_type::counter ? envoy_.increment_counter
+                                    : delta < 0                      ? envoy_.decrement_gauge
+                                                                     : envoy_.increment_gauge;
+  (void)change(config_, to->id, &to->label, to->labels, amount);
 }
 
 void metric_ids::record(const metric &one, std::uint64_t value) const {
@@ -114,20 +112,10 @@ void metric_ids::record(const metric &one, std::uint64_t value) const {
   if (!to) {
     return;
   }
-  switch (one.type) {
-    case metric_type::counter:
-      (void)abi::envoy_dynamic_module_callback_http_filter_config_increment_counter(config_, to->id, &to->label,
-                                                                                    to->labels, value);
-      break;
-    case metric_type::gauge:
-      (void)abi::envoy_dynamic_module_callback_http_filter_config_set_gauge(config_, to->id, &to->label, to->labels,
-                                                                            value);
-      break;
-    case metric_type::histogram:
-      (void)abi::envoy_dynamic_module_callback_http_filter_config_record_histogram_value(config_, to->id, &to->label,
-                                                                                         to->labels, value);
-      break;
-  }
+  const metric_api::change change = one.type == metric_type::counter ? envoy_.increment_counter
+                                    : one.type == metric_type::gauge ? envoy_.set_gauge
+                                                                     : envoy_.record_histogram;
+  (void)change(config_, to->id, &to->label, to->labels, value);
 }
 
 }  // namespace proxywasm_envoy

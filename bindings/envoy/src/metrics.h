@@ -18,6 +18,8 @@
 #include <string_view>
 #include <vector>
 
+#include "envoy_abi.h"
+
 namespace proxywasm_envoy {
 
 struct metric {
@@ -46,11 +48,24 @@ class metric_table {
   std::deque<metric> metrics_;
 };
 
+// How the configurations of one kind of filter tell Envoy of metrics.
+struct metric_api {
+  using define = abi::metrics_result (*)(void *config, std::string_view name, const abi::buffer *labels,
+                                         std::size_t count, std::size_t *id);
+  using change = abi::metrics_result (*)(void *config, std::size_t id, const abi::buffer *labels, std::size_t count,
+                                         std::uint64_t value);
+  // By type.
+  std::array<define, 3> definitions;
+  change increment_counter, increment_gauge, decrement_gauge, set_gauge, record_histogram;
+  bool has_labels;
+};
+extern const metric_api http_metrics;
+
 // What a configuration knows of them: Envoy's numbers. Definitions on the main thread, before anything is counted.
 class metric_ids {
  public:
-  // `config` is Envoy's; none where there is none that could take metrics.
-  explicit metric_ids(void *config) : config_(config) {}
+  // `config` is Envoy's.
+  metric_ids(const metric_api &envoy, void *config) : envoy_(envoy), config_(config) {}
 
   void define_late();
   void define(const metric &one);
@@ -66,6 +81,10 @@ class metric_ids {
   struct target;
   std::optional<target> find(const metric &one) const;
 
+  std::optional<std::size_t> define_in(proxywasm::metric_type type, std::string_view name, const abi::buffer *labels,
+                                       std::size_t count) const;
+
+  const metric_api &envoy_;
   void *config_;
   bool frozen_ = false;
   // By index of the metric.

@@ -5,8 +5,8 @@
 #include <string>
 
 #include "envoy_abi.h"
-#include "http_config.h"
 #include "log.h"
+#include "module_config.h"
 #include "sha256.h"
 #include "worker.h"
 
@@ -68,12 +68,12 @@ worker *process::worker_at(unsigned index) noexcept {
   return index < workers_.size() ? workers_[index].get() : nullptr;
 }
 
-void process::add_config(http_config &config) {
+void process::add_config(module_config &config) {
   const std::lock_guard<std::mutex> hold(lock_);
   configs_.push_back(&config);
 }
 
-void process::remove_config(http_config &config) {
+void process::remove_config(module_config &config) {
   bool posted = false;
   {
     const std::lock_guard<std::mutex> hold(lock_);
@@ -90,10 +90,10 @@ void process::remove_config(http_config &config) {
 }
 
 void process::forget_route(std::uint64_t serial) {
-  std::vector<std::vector<std::shared_ptr<http_config::place>>> all;
+  std::vector<std::vector<std::shared_ptr<module_config::place>>> all;
   {
     const std::lock_guard<std::mutex> hold(lock_);
-    for (const http_config *config : configs_) {
+    for (const module_config *config : configs_) {
       all.push_back(config->places());
     }
   }
@@ -125,7 +125,7 @@ bool process::commit(std::uint64_t event) {
     return false;
   }
   // The newest one lives longest.
-  abi::envoy_dynamic_module_callback_http_filter_config_scheduler_commit(configs_.back()->scheduler(), event);
+  configs_.back()->commit(event);
   return true;
 }
 
@@ -137,17 +137,28 @@ bool process::ask_main(const worker &one) noexcept {
   }
 }
 
+// The newest configuration that takes calls, since it lives longest.
+module_config *process::caller() const {
+  for (auto one = configs_.rbegin(); one != configs_.rend(); ++one) {
+    if ((*one)->caller() != nullptr) {
+      return *one;
+    }
+  }
+  return nullptr;
+}
+
 bool process::post(std::function<void(void *)> what) {
   const std::lock_guard<std::mutex> hold(lock_);
-  if (configs_.empty()) {
+  module_config *to = caller();
+  if (to == nullptr) {
     return false;
   }
   tasks_.push_back(std::move(what));
-  abi::envoy_dynamic_module_callback_http_filter_config_scheduler_commit(configs_.back()->scheduler(), tasks_event);
+  to->commit(tasks_event);
   return true;
 }
 
-void process::on_main_event(http_config &config, std::uint64_t event) {
+void process::on_main_event(module_config &config, std::uint64_t event) {
   if (event != tasks_event) {
     if (worker *one = worker_at(static_cast<unsigned>(event - tasks_event - 1))) {
       one->on_main_event(config);
@@ -155,12 +166,14 @@ void process::on_main_event(http_config &config, std::uint64_t event) {
     return;
   }
   std::vector<std::function<void(void *)>> tasks;
-  void *envoy = config.envoy();
+  void *envoy = config.caller();
   {
     const std::lock_guard<std::mutex> hold(lock_);
-    // The newest configuration takes calls, since it lives longest.
-    if (!configs_.empty()) {
-      envoy = configs_.back()->envoy();
+    if (const module_config *one = caller()) {
+      envoy = one->caller();
+    }
+    if (envoy == nullptr) {
+      return;  // they wait for one that takes calls
     }
     tasks.swap(tasks_);
   }

@@ -23,7 +23,7 @@
 
 namespace proxywasm_envoy {
 
-class http_config;
+class module_config;
 class worker;
 
 class process {
@@ -44,9 +44,9 @@ class process {
   // ---- Any thread ----
   // Null when there is no such worker.
   worker *worker_at(unsigned index) noexcept;
-  void add_config(http_config &config);
+  void add_config(module_config &config);
   // Also for those that were never added.
-  void remove_config(http_config &config);
+  void remove_config(module_config &config);
   // The end of a route: of the plugins that configurations have for it.
   void forget_route(std::uint64_t serial);
   // Clusters that calls have been started to.
@@ -59,11 +59,13 @@ class process {
   bool post(std::function<void(void *config)> what);
 
   // The event of a configuration's scheduler; the main thread.
-  void on_main_event(http_config &config, std::uint64_t event);
+  void on_main_event(module_config &config, std::uint64_t event);
 
  private:
   process() : calls_(*this) {}
   bool commit(std::uint64_t event);
+  // Under the lock.
+  module_config *caller() const;
 
   alarm_clock clock_;
   metric_table metrics_;
@@ -74,7 +76,7 @@ class process {
 
   std::mutex lock_;
   // ---- Under the lock ----
-  std::vector<http_config *> configs_;
+  std::vector<module_config *> configs_;
   std::set<std::string> clusters_;
   std::vector<std::function<void(void *)>> tasks_;
 };

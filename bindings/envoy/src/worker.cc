@@ -4,7 +4,7 @@
 #include <cstring>
 
 #include "grpc_callout.h"
-#include "http_config.h"
+#include "module_config.h"
 #include "log.h"
 #include "process.h"
 
@@ -48,18 +48,18 @@ worker::worker(process &owner, const proxywasm::engine &engine, unsigned index)
 
 // ---- Inside ----------------------------------------------------------------------------------------------------------
 
-worker::entry::entry(worker &owner, http_config *acting) : owner_(owner), before_(owner.enter(acting)) {}
+worker::entry::entry(worker &owner, module_config *acting) : owner_(owner), before_(owner.enter(acting)) {}
 
-http_config *worker::enter(http_config *acting) {
+module_config *worker::enter(module_config *acting) {
   lock_.lock();
   ++depth_;
   (void)proxywasm_worker_move(get());
-  http_config *before = acting_;
+  module_config *before = acting_;
   acting_ = acting;
   return before;
 }
 
-void worker::leave(http_config *before) noexcept {
+void worker::leave(module_config *before) noexcept {
   if (depth_ == 1) {
     if (first_ != nullptr && wanted_here_.load(std::memory_order_relaxed)) {
       drive();
@@ -198,7 +198,7 @@ void worker::now_or_later(std::function<void()> what) {
   }
 }
 
-void worker::on_main_event(http_config &acting) noexcept {
+void worker::on_main_event(module_config &acting) noexcept {
   constexpr std::chrono::milliseconds soon(2);
   if (!lock_.try_lock()) {
     // A guest runs. The worker's thread may be done soon, and then has no reason to look.

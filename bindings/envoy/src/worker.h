@@ -24,7 +24,7 @@
 
 namespace proxywasm_envoy {
 
-class http_config;
+class module_config;
 class process;
 
 class worker final : private proxywasm::host, private alarm_clock::sleeper {
@@ -35,14 +35,14 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   class entry {
    public:
     // `acting`: the configuration over which plugins count, whose life includes the entry's.
-    explicit entry(worker &owner, http_config *acting);
+    explicit entry(worker &owner, module_config *acting);
     entry(const entry &) = delete;
     entry &operator=(const entry &) = delete;
     ~entry() { owner_.leave(before_); }
 
    private:
     worker &owner_;
-    http_config *before_;
+    module_config *before_;
   };
 
   unsigned index() const noexcept { return index_; }
@@ -75,7 +75,7 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   void remind() noexcept;
 
   // ---- The main thread ----
-  void on_main_event(http_config &acting) noexcept;
+  void on_main_event(module_config &acting) noexcept;
   // Does something inside now if nobody else is, otherwise soon.
   void now_or_later(std::function<void()> what);
 
@@ -93,8 +93,8 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
     worker &owner_;
     const bool before_;
   };
-  http_config *enter(http_config *acting);
-  void leave(http_config *before) noexcept;
+  module_config *enter(module_config *acting);
+  void leave(module_config *before) noexcept;
   void set_alarm() noexcept;
   void elect() noexcept;
   void signal() noexcept;
@@ -143,7 +143,7 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   unsigned depth_ = 0;
   bool timeout_changed_ = false;
   bool has_timeout_ = false;
-  http_config *acting_ = nullptr;
+  module_config *acting_ = nullptr;
   plugin_stream *first_ = nullptr;
   std::unordered_map<proxywasm_token, std::unique_ptr<call>> calls_;
   std::vector<proxywasm_token> unstarted_;

@@ -7,7 +7,7 @@
 #include "grpc_callout.h"
 #include "grpc_target.h"
 #include "header_map.h"
-#include "http_config.h"
+#include "module_config.h"
 #include "log.h"
 #include "process.h"
 #include "worker.h"

@@ -50,6 +50,7 @@ class fake_stream final : public plugin_stream {
   bool start(call &) override { return false; }
   bool send(call &, std::string_view, bool) override { return false; }
   void reset(call &) override {}
+  void dropped(call &) noexcept override {}
   void prepare_to_drive() override {}
   void commit_drive() noexcept override {}
 };

@@ -19,11 +19,25 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """A request that was answered, and not with 200."""
+
+    path: str
+    status: int
+    began: float
+    ended: float
+
+    def overlaps(self, other: Refusal) -> bool:
+        return self.began <= other.ended and other.began <= self.ended
+
+
 @dataclass
 class Tally:
     answered: int = 0
     #: By what the response says: its status, and the headers asked for.
     seen: Counter = field(default_factory=Counter)
+    refused: list[Refusal] = field(default_factory=list)
     #: When it was sent, and what happened.
     lost: list[tuple[float, str]] = field(default_factory=list)
     #: Numbers of attempts that found their connection closed.
@@ -40,11 +54,19 @@ class Closed(Exception):
 
 
 class Load:
-    """Sends requests from a thread of its own until `stop`."""
+    """Sends requests from a thread of its own until `stop`. `lines` are further lines of the head of requests for a path."""
 
-    def __init__(self, port: int, paths: list[str], *, connections: int = 8, headers: tuple[str, ...] = ()):
+    def __init__(
+        self,
+        port: int,
+        paths: list[str],
+        *,
+        connections: int = 8,
+        headers: tuple[str, ...] = (),
+        lines: dict[str, str] | None = None,
+    ):
         self.tally = Tally()
-        self._port, self._paths, self._connections = port, paths, connections
+        self._port, self._paths, self._connections, self._lines = port, paths, connections, lines or {}
         self._headers = [(name, re.compile(rb"\r\n%s: ([^\r]*)" % name.encode(), re.IGNORECASE)) for name in headers]
         self._number = 0
         self._ended = False
@@ -64,6 +86,9 @@ class Load:
             assert time.monotonic() < end, self.tally
             time.sleep(0.01)
 
+    def _path(self, number: int) -> str:
+        return self._paths[number % len(self._paths)]
+
     async def _run(self) -> None:
         await asyncio.gather(*(self._client() for _ in range(self._connections)))
 
@@ -80,6 +105,8 @@ class Load:
                 self.tally.answered += 1
                 names = ((name, pattern.search(head)) for name, pattern in self._headers)
                 self.tally.seen[(status, *(found and found[1].decode() for _, found in names))] += 1
+                if status != 200:
+                    self.tally.refused.append(Refusal(self._path(number), status, began, time.monotonic()))
                 if keep:
                     continue
             except Closed as reason:
@@ -95,9 +122,10 @@ class Load:
 
     async def _request(self, connection, number: int) -> tuple[int, bytes, bool]:
         reader, writer = connection
-        path = self._paths[number % len(self._paths)]
+        path = self._path(number)
         mark = "&" if "?" in path else "?"
-        writer.write(f"GET {path}{mark}attempt={number} HTTP/1.1\r\nHost: load\r\n\r\n".encode())
+        lines = "".join(f"{line}\r\n" for line in self._lines.get(path, "").splitlines())
+        writer.write(f"GET {path}{mark}attempt={number} HTTP/1.1\r\nHost: load\r\n{lines}\r\n".encode())
         try:
             async with asyncio.timeout(20):
                 first = await reader.read(65536)
