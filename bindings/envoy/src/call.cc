@@ -37,15 +37,18 @@ call_request to_call_request(const proxywasm_http_request &request) {
     made.headers.emplace_back(view(pair.name), view(pair.value));
   }
   made.body = view(request.body);
-  if (!made.body.empty()) {
+  for (const proxywasm_pair &pair : proxywasm::array_view<proxywasm_pair>(request.trailers, request.trailer_count)) {
+    made.trailers.emplace_back(view(pair.name), view(pair.value));
+  }
+  // HTTP/1 sends trailers after chunks only.
+  if (!made.body.empty() || !made.trailers.empty()) {
     made.headers.erase(
         std::remove_if(made.headers.begin(), made.headers.end(),
                        [](const auto &field) { return equal_ignoring_case(field.first, "content-length"); }),
         made.headers.end());
-    made.headers.emplace_back("content-length", std::to_string(made.body.size()));
   }
-  for (const proxywasm_pair &pair : proxywasm::array_view<proxywasm_pair>(request.trailers, request.trailer_count)) {
-    made.trailers.emplace_back(view(pair.name), view(pair.value));
+  if (made.trailers.empty() && !made.body.empty()) {
+    made.headers.emplace_back("content-length", std::to_string(made.body.size()));
   }
   made.timeout_ms = request.timeout_ms;
   return made;

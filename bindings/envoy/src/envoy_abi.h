@@ -295,6 +295,9 @@ callout_init_result envoy_dynamic_module_callback_network_filter_http_callout(vo
                                                                               buffer cluster, const header *headers,
                                                                               std::size_t count, buffer body,
                                                                               std::uint64_t timeout_ms);
+bool envoy_dynamic_module_callback_network_filter_get_cluster_host_count(void *filter, buffer cluster,
+                                                                         std::uint32_t priority, std::size_t *total,
+                                                                         std::size_t *healthy, std::size_t *degraded);
 
 // ---- TCP: attributes, metadata, filter state ----
 bool envoy_dynamic_module_callback_network_filter_get_attribute_string(void *filter, attribute id, buffer *value);

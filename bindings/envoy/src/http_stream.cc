@@ -2,6 +2,7 @@
 #include "http_stream.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "http_config.h"
 #include "log.h"
@@ -186,8 +187,6 @@ void http_stream::on_complete() {
   const hook here(*this, false);
   if (begin()) {
     (void)stream_->log();
-    // While Envoy still answers for attributes.
-    (void)stream_->done();
   }
 }
 
@@ -320,6 +319,19 @@ void http_stream::proceed(direction way) {
 }
 
 // ---- Calls over the stream -------------------------------------------------------------------------------------------
+
+// Envoy tells nobody but who starts a call. So one is started that cannot be sent, for the name of a header that is none, and ended.
+bool http_stream::finds_cluster(std::string_view name) {
+  const abi::header headers[] = {abi::to_header(":method", "GET"), abi::to_header(":path", "/"),
+                                 abi::to_header(":authority", "none"), abi::to_header("not to be sent", "-")};
+  std::uint64_t id = 0;
+  const abi::callout_init_result result = abi::envoy_dynamic_module_callback_http_filter_start_http_stream(
+      filter_, &id, abi::to_buffer(name), headers, std::size(headers), {}, false, 0);
+  if (result == abi::callout_init_result::success) {
+    abi::envoy_dynamic_module_callback_http_filter_reset_http_stream(filter_, id);
+  }
+  return result != abi::callout_init_result::cluster_not_found;
+}
 
 bool http_stream::is_waiting() const {
   return !gone_ && !is_over() && (of(direction::request).waiting || of(direction::response).waiting);

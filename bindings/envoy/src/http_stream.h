@@ -57,6 +57,7 @@ class http_stream final : public plugin_stream {
   void resume(proxywasm::direction way) override;
   void close(proxywasm::stream_type which) override;
 
+  bool finds_cluster(std::string_view name) override;
   bool is_waiting() const override;
   abi::callout_init_result start(call &one) override;
   bool send(call &one, std::string_view bytes, bool end_of_stream) override;

@@ -351,6 +351,12 @@ void network_stream::on_destroy() {
 
 // ---- Calls over the connection ---------------------------------------------------------------------------------------
 
+bool network_stream::finds_cluster(std::string_view name) {
+  std::size_t total = 0, healthy = 0, degraded = 0;
+  return abi::envoy_dynamic_module_callback_network_filter_get_cluster_host_count(filter_, abi::to_buffer(name), 0,
+                                                                                  &total, &healthy, &degraded);
+}
+
 abi::callout_init_result network_stream::start(call &one) {
   const call_request request = std::move(one.request());
   // What Envoy offers for connections is one request and one answer, without trailers.

@@ -53,6 +53,7 @@ class network_stream final : public plugin_stream {
   void resume(proxywasm::direction way) override;
   void close(proxywasm::stream_type which) override;
 
+  bool finds_cluster(std::string_view name) override;
   // All calls of a connection run over it.
   bool is_waiting() const override { return filter_ != nullptr; }
   abi::callout_init_result start(call &one) override;

@@ -35,6 +35,8 @@ class plugin_stream {
   virtual void close(proxywasm::stream_type which) = 0;
 
   // Calls of plugins. All on the stream's own thread.
+  // Whether there is a cluster of that name.
+  virtual bool finds_cluster(std::string_view name) = 0;
   // Whether a plugin makes it wait, so that it will be there when an answer comes.
   virtual bool is_waiting() const = 0;
   // Starts a call over the stream, which may be over when this returns.

@@ -182,6 +182,12 @@ status get_http_property(void *filter, plugin_stream &headers, std::string_view 
     if (part == "headers") {
       return get_headers_property(headers, fields, rest, room, value);
     }
+    if (part == "query" && of_request && rest.empty()) {
+      // Envoy answers for a query that there is; an empty one is no less of a request.
+      value = {};
+      return headers.get_header(fields, ":path", value) == status::ok ? give(room, value, std::string())
+                                                                      : status::not_found;
+    }
     if (part == "headers_bytes" && rest.empty()) {
       return get_headers_bytes(headers, fields, room, value);
     }

@@ -257,35 +257,25 @@ std::unique_ptr<call> worker::take_call(proxywasm_token token) noexcept {
   return one;
 }
 
-// A cluster is known to be there when a call to it has been started before. The first one is started at once, over the stream,
-// since nothing else tells a plugin that there is none of that name; all others when guests have run, when it is known whether the
-// stream waits for the answer. A root context has no stream, and is told of the failure as of any other.
+// It is started when guests have run, when it is known whether the stream waits for the answer. That there is no such cluster a
+// root context learns from the failure of the call: it has no stream that could ask.
 status worker::new_call(void *stream, std::unique_ptr<call> made, status unknown_cluster) {
-  if (made->request().cluster.empty()) {
+  const std::string &cluster = made->request().cluster;
+  if (cluster.empty()) {
     return unknown_cluster;
   }
-  call &one = *made;
-  const proxywasm_token token = one.token();
-  one.origin = to_stream(stream);
-  const std::string cluster = one.request().cluster;
-  calls_.emplace(token, std::move(made));
-  if (stream == nullptr || owner_.knows_cluster(cluster)) {
-    unstarted_.push_back(token);
-    return status::ok;
-  }
-  const busy_while here(*this);
-  const abi::callout_init_result result = one.origin->start(one);
-  switch (result) {
-    case abi::callout_init_result::success:
-      owner_.learn_cluster(cluster);
-      return status::ok;
-    case abi::callout_init_result::cluster_not_found:
-      (void)take_call(token);
+  if (stream != nullptr && !owner_.knows_cluster(cluster)) {
+    const busy_while here(*this);
+    if (!to_stream(stream)->finds_cluster(cluster)) {
       return unknown_cluster;
-    default:
-      (void)take_call(token);
-      return status::internal_failure;
+    }
+    owner_.learn_cluster(cluster);
   }
+  made->origin = to_stream(stream);
+  const proxywasm_token token = made->token();
+  calls_.emplace(token, std::move(made));
+  unstarted_.push_back(token);
+  return status::ok;
 }
 
 // When guests have run.

@@ -172,9 +172,9 @@ def tcp_filters(plugins: list[dict]) -> list:
     return [*filters, {"name": "tcp", "typed_config": proxy}]
 
 
-def configuration(setup: Setup, upstream_port: int, plugins: list[dict], services: list[dict]) -> dict:
+def configuration(setup: Setup, upstream_port: int, plugins: list[dict], services: list[dict], port: int = 0) -> dict:
     """Of the whole server; `plugins` are the configurations of the filters, `services` those of bootstrap extensions."""
-    listener: dict = {"name": "main", "address": address(0)}
+    listener: dict = {"name": "main", "address": address(port)}
     filters = tcp_filters(plugins) if setup.kind == "tcp" else http_filters(setup, plugins)
     listener["filter_chains"] = [{"filters": filters}]
     if setup.body_limit:
@@ -220,12 +220,12 @@ class EnvoyBuiltin(Host):
     def environment(self) -> dict[str, str] | None:
         return None
 
-    def launch(self, setup: Setup, directory: Path, upstream_port: int) -> EnvoyServer:
+    def launch(self, setup: Setup, directory: Path, upstream_port: int, port: int = 0) -> EnvoyServer:
         server = EnvoyServer(setup, directory)
         file = directory / "envoy.json"
         plugins = [self.filter(setup, plugin) for plugin in setup.plugins]
         services = [self.service(setup, plugin) for plugin in setup.services]
-        file.write_text(json.dumps(configuration(setup, upstream_port, plugins, services), indent=1))
+        file.write_text(json.dumps(configuration(setup, upstream_port, plugins, services, port), indent=1))
         server.spawn(
             [
                 program(),

@@ -111,13 +111,16 @@ def load_modules(*, stream: bool = False) -> str:
     return " ".join(f"load_module {module};" for module in modules)
 
 
-def listen(count: int = 1) -> list[socket.socket]:
-    """Sockets of one port, which NGINX takes over, as a new binary does: nobody else can get the port before it."""
+def listen(count: int = 1, *, shared: bool = False) -> list[socket.socket]:
+    """
+    Sockets of one port, which NGINX takes over, as a new binary does: nobody else can get the port before it. Where there are
+    several, or `shared` says so, others can listen on the port as well.
+    """
     sockets = [socket.socket() for _ in range(count)]
     # The first one is bound before it shares its port, or the system might choose one that others share.
     sockets[0].bind(("127.0.0.1", 0))
     for one in sockets:
-        if count > 1:
+        if count > 1 or shared:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if one is not sockets[0]:
             one.bind(sockets[0].getsockname())

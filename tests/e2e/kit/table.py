@@ -21,6 +21,7 @@ TITLES = {
     "nginx": "NGINX",
     "nginx_2": "NGINX, 2 workers",
     "envoy": "Envoy, our module",
+    "envoy_2": "Envoy, our module, 2 workers",
     "trafficserver": "Traffic Server",
 }
 MARKS = {"passed": "✓", "differs": "≠", "n/a": "n/a", "failed": "**failed**"}
