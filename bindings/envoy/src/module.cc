@@ -58,6 +58,9 @@ std::string describe(abi::buffer filter_name, const std::string &plugin) {
   return text;
 }
 
+// Stands for a configuration that was checked only.
+const char valid_config = 0;
+
 // What Envoy's rejection of the configuration does not say: it stands beside it in the log.
 void log_rejection(abi::buffer filter_name, const std::string &plugin, const std::string &why) {
   log_line(proxywasm::log_level::critical, describe(filter_name, plugin) + ": " + why);
@@ -90,8 +93,7 @@ HOOK const void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, abi
     try {
       if (abi::envoy_dynamic_module_callback_is_validation_mode()) {
         http_config::validate(*parsed);
-        static const char valid = 0;
-        return &valid;
+        return &valid_config;
       }
       return new http_config(envoy, std::move(*parsed));
     } catch (const std::exception &failure) {
@@ -103,7 +105,7 @@ HOOK const void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, abi
 
 HOOK void envoy_dynamic_module_on_http_filter_config_destroy(const void *config) {
   guarded("end of a configuration", [&] {
-    if (!abi::envoy_dynamic_module_callback_is_validation_mode()) {
+    if (config != &valid_config) {
       delete static_cast<const http_config *>(config);
     }
   });

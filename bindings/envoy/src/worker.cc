@@ -4,8 +4,8 @@
 #include <cstring>
 
 #include "grpc_callout.h"
-#include "module_config.h"
 #include "log.h"
+#include "module_config.h"
 #include "process.h"
 
 namespace proxywasm_envoy {

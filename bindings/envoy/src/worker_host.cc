@@ -7,8 +7,8 @@
 #include "grpc_callout.h"
 #include "grpc_target.h"
 #include "header_map.h"
-#include "module_config.h"
 #include "log.h"
+#include "module_config.h"
 #include "process.h"
 #include "worker.h"
 
