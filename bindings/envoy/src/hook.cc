@@ -5,6 +5,8 @@
 
 namespace proxywasm_envoy {
 
+const char valid_config = 0;
+
 void log_failure(const char *what, const char *why) noexcept {
   try {
     log_line(proxywasm::log_level::error, std::string("proxywasm: ") + what + ": " + why);

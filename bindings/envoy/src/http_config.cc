@@ -2,8 +2,12 @@
 #include "http_config.h"
 
 #include <atomic>
+#include <chrono>
+#include <stdexcept>
+#include <string>
 
 #include "envoy_abi.h"
+#include "log.h"
 #include "process.h"
 #include "worker.h"
 
@@ -48,11 +52,32 @@ const proxywasm::chain *http_config::chain(worker &where, const http_route *rout
   if (route->config().disabled) {
     return nullptr;
   }
-  std::unique_ptr<placed_plugin> &placed = here.routes[route->serial()];
-  if (!placed) {
-    placed = place_other(where, with_route(config_.plugin, route->config().plugin));
+  route_place &placed = here.routes[route->serial()];
+  if (placed.plugin) {
+    return &placed.plugin->chain();
   }
-  return &placed->chain();
+  const plugin_settings settings = with_route(config_.plugin, route->config().plugin);
+  const auto now = std::chrono::steady_clock::now();
+  try {
+    if (now < placed.retry_at) {
+      throw std::runtime_error("it did not start a moment ago");
+    }
+    placed.plugin = place_other(where, settings);
+    return &placed.plugin->chain();
+  } catch (const proxywasm::error &error) {
+    constexpr std::chrono::seconds pause(1);
+    placed.retry_at = now + pause;
+    log_line(proxywasm::log_level::error, "proxywasm: plugin \"" + settings.name.value_or(std::string()) +
+                                              "\" of a route did not start: " + error.what());
+    if (settings.failure_policy != proxywasm::failure_policy::open) {
+      throw;
+    }
+  } catch (const std::runtime_error &) {
+    if (settings.failure_policy != proxywasm::failure_policy::open) {
+      throw;
+    }
+  }
+  return nullptr;
 }
 
 }  // namespace proxywasm_envoy

@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <proxywasm.hpp>
 
@@ -34,7 +35,8 @@ class http_config final : public module_config {
   void commit(std::uint64_t event) noexcept override;
   void *caller() const noexcept override { return envoy_; }
 
-  // The chain of a stream, inside its worker; null: no plugin there, by the route's word. Throws when the route's plugin does not start.
+  // The chain of a stream, inside its worker; null: no plugin there, by the route's word or by the policy of one that does not start.
+  // Throws when a plugin does not start and its policy is not to pass it by.
   const proxywasm::chain *chain(worker &where, const http_route *route);
 
  private:

@@ -79,7 +79,14 @@ abi::headers_status http_stream::on_headers(direction way, bool end_of_stream) {
     return way == direction::request ? abi::headers_status::stop_iteration : abi::headers_status::proceed;
   }
   if (way == direction::request) {
-    (void)begin();
+    try {
+      (void)begin();
+    } catch (const std::exception &error) {
+      // It must not pass the plugin by.
+      log_line(proxywasm::log_level::debug, error.what());
+      fail(503, "wasm_fail_stream");
+      return abi::headers_status::stop_iteration;
+    }
   }
   side &one = of(way);
   one.shown = true;

@@ -41,7 +41,7 @@ HOOK const void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, abi
 
 HOOK void envoy_dynamic_module_on_http_filter_config_destroy(const void *config) {
   guarded("end of a configuration", [&] {
-    if (!abi::envoy_dynamic_module_callback_is_validation_mode()) {
+    if (config != &valid_config) {
       delete static_cast<const http_config *>(config);
     }
   });

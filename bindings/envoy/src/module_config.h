@@ -3,6 +3,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <proxywasm.hpp>
@@ -45,10 +46,15 @@ class module_config {
   // Envoy's configuration, where calls can be started on it; null: not on this one.
   virtual void *caller() const noexcept { return nullptr; }
 
+  // A route's plugin in a worker, or when to try again to start it.
+  struct route_place {
+    std::unique_ptr<placed_plugin> plugin;
+    std::chrono::steady_clock::time_point retry_at;
+  };
   // Its plugins in one worker: used and ended under that worker's lock.
   struct place {
     std::unique_ptr<placed_plugin> own;
-    std::unordered_map<std::uint64_t, std::unique_ptr<placed_plugin>> routes;
+    std::unordered_map<std::uint64_t, route_place> routes;
   };
   // By index of the worker.
   const std::vector<std::shared_ptr<place>> &places() const noexcept { return places_; }

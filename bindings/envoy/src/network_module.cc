@@ -23,7 +23,7 @@ HOOK const void *envoy_dynamic_module_on_network_filter_config_new(void *envoy, 
 
 HOOK void envoy_dynamic_module_on_network_filter_config_destroy(const void *config) {
   guarded("end of a configuration", [&] {
-    if (!abi::envoy_dynamic_module_callback_is_validation_mode()) {
+    if (config != &valid_config) {
       delete static_cast<const network_config *>(config);
     }
   });

@@ -193,6 +193,55 @@ def test_response_trailers(gate):
     assert (reply.body, reply.trailers) == (b"onetwo", [("x-end", "1")])
 
 
+@case(
+    "a response that is paused while the request's body goes on comes when it is resumed",
+    envoy=AGREES,
+    needs="pause_response",
+)
+def test_response_while_request_goes_on(gate):
+    with gate.proxy.connect() as connection:
+        case = connection.send_head(
+            "POST",
+            headers=[("transfer-encoding", "chunked")],
+            probe={"response_headers": HOLD},
+            upstream={"early": True, "chunks": ["one", "two", "three"], "chunked": True, "chunk_delay_ms": 400},
+        )
+        connection.send_chunk(b"one")
+        gate.parked(case, "response_headers")
+        connection.send_chunk(b"two")
+        book = gate.proxy.server.book
+        assert book.wait(lambda: len([one for one in book.reports.of("request_body") if one.id == case]) > 1)
+        gate.release(["resume", "response"])
+        connection.send_last_chunk()
+        reply = connection.read_reply(case)
+        assert (reply.status, reply.body) == (200, b"onetwothree")
+    assert gate.proxy.seen(case).body == b"onetwo"
+
+
+@case(
+    "a request that is paused while the response's body goes on is whole when it is resumed",
+    envoy=AGREES,
+    needs="pause_response",
+)
+def test_request_while_response_goes_on(gate):
+    with gate.proxy.connect() as connection:
+        case = connection.send_head(
+            "POST",
+            headers=[("transfer-encoding", "chunked")],
+            probe={"request_body": [["nth", 1, HOLD]]},
+            upstream={"early": True, "chunks": ["one", "two", "three"], "chunked": True, "chunk_delay_ms": 150},
+        )
+        connection.send_chunk(b"first")
+        gate.parked(case, "request_body")
+        book = gate.proxy.server.book
+        assert book.wait(lambda: len([one for one in book.reports.of("response_body") if one.id == case]) > 0)
+        gate.release(["resume", "request"])
+        connection.send_last_chunk()
+        reply = connection.read_reply(case)
+        assert (reply.status, reply.body) == (200, b"onetwothree")
+    assert gate.proxy.seen(case).body == b"first"
+
+
 @case("one stream can pause its request and then its response", envoy=AGREES, needs=("http_callouts", "pause_response"))
 def test_both_directions(proxy):
     on = {

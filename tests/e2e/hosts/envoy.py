@@ -16,6 +16,8 @@ from .nginx import choose, listen, port_of
 # Where the module is.
 MODULES = Path(os.environ.get("ENVOY_MODULES", str(ROOT / "build" / "envoy")))
 STRUCT = "type.googleapis.com/google.protobuf.Struct"
+#: `dynamic_module_config` of each filter. Metrics have the names that they have in Envoy's own host.
+MODULE = {"name": "proxywasm_envoy", "metrics_namespace": "wasmcustom"}
 TRAILERS = "Envoy takes new trailers from no module"
 EMPTY = "Envoy takes no header with an empty value from modules"
 
@@ -69,7 +71,7 @@ class Envoy(EnvoyBuiltin):
         )
         return {
             "@type": EXTENSIONS + "filters." + kind,
-            "dynamic_module_config": {"name": "proxywasm_envoy", "metrics_namespace": "wasmcustom"},
+            "dynamic_module_config": MODULE,
             "filter_name": plugin.name,
             "filter_config": {"@type": STRUCT, "value": filter_config(plugin, setup)},
         }
@@ -86,14 +88,15 @@ class EnvoyTwoWorkers(Envoy):
 
     name = "envoy_2"
 
-    def launch(self, setup: Setup, directory: Path, upstream_port: int, port: int = 0) -> EnvoyServer:
+    def launch(self, setup: Setup, directory: Path, upstream_port: int) -> EnvoyServer:
         if setup.workers > 1:
             return super().launch(setup, directory, upstream_port)
         # The first socket of the port is ours, gets no connection, and says who does; Envoy's workers follow in order.
         first = listen(shared=True)[0]
         choose(first, 2)
         try:
-            server = super().launch(replace(setup, workers=2), directory, upstream_port, port_of(first))
+            setup = replace(setup, workers=2)
+            server = self.run(self.bootstrap(setup, upstream_port, port_of(first)), setup, directory)
         except BaseException:
             first.close()
             raise

@@ -220,12 +220,19 @@ class EnvoyBuiltin(Host):
     def environment(self) -> dict[str, str] | None:
         return None
 
-    def launch(self, setup: Setup, directory: Path, upstream_port: int, port: int = 0) -> EnvoyServer:
-        server = EnvoyServer(setup, directory)
-        file = directory / "envoy.json"
+    def bootstrap(self, setup: Setup, upstream_port: int, port: int = 0) -> dict:
+        """The configuration of the server."""
         plugins = [self.filter(setup, plugin) for plugin in setup.plugins]
         services = [self.service(setup, plugin) for plugin in setup.services]
-        file.write_text(json.dumps(configuration(setup, upstream_port, plugins, services, port), indent=1))
+        return configuration(setup, upstream_port, plugins, services, port)
+
+    def launch(self, setup: Setup, directory: Path, upstream_port: int) -> EnvoyServer:
+        return self.run(self.bootstrap(setup, upstream_port), setup, directory)
+
+    def run(self, bootstrap: dict, setup: Setup, directory: Path) -> EnvoyServer:
+        server = EnvoyServer(setup, directory)
+        file = directory / "envoy.json"
+        file.write_text(json.dumps(bootstrap, indent=1))
         server.spawn(
             [
                 program(),
