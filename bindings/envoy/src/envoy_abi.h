@@ -52,6 +52,10 @@ enum class trailers_status : std::uint32_t { proceed, stop_iteration };
 enum class local_reply_status : std::uint32_t { proceed, continue_and_reset_stream };
 enum class reset_reason : std::uint32_t { local_reset, local_refused_stream_reset };
 
+enum class data_status : std::uint32_t { proceed, stop_iteration };
+enum class close_type : std::uint32_t { flush_write, no_flush, flush_write_and_delay, abort, abort_reset };
+enum class connection_event : std::uint32_t { remote_close, local_close, connected, connected_zero_rtt };
+
 enum class log_level : std::uint32_t { trace, debug, info, warn, error, critical, off };
 
 enum class callout_init_result : std::uint32_t {
@@ -266,6 +270,69 @@ metrics_result envoy_dynamic_module_callback_http_filter_config_record_histogram
                                                                                        const buffer *labels,
                                                                                        std::size_t count,
                                                                                        std::uint64_t value);
+
+// ---- TCP: data of a connection, and its course ----
+std::uint32_t envoy_dynamic_module_callback_network_filter_get_worker_index(void *filter);
+std::size_t envoy_dynamic_module_callback_network_filter_get_read_buffer_chunks_size(void *filter);
+bool envoy_dynamic_module_callback_network_filter_get_read_buffer_chunks(void *filter, buffer *chunks);
+bool envoy_dynamic_module_callback_network_filter_drain_read_buffer(void *filter, std::size_t length);
+bool envoy_dynamic_module_callback_network_filter_append_read_buffer(void *filter, buffer bytes);
+bool envoy_dynamic_module_callback_network_filter_inject_read_data(void *filter, buffer bytes, bool end_of_stream);
+std::size_t envoy_dynamic_module_callback_network_filter_get_write_buffer_chunks_size(void *filter);
+bool envoy_dynamic_module_callback_network_filter_get_write_buffer_chunks(void *filter, buffer *chunks);
+bool envoy_dynamic_module_callback_network_filter_drain_write_buffer(void *filter, std::size_t length);
+bool envoy_dynamic_module_callback_network_filter_append_write_buffer(void *filter, buffer bytes);
+bool envoy_dynamic_module_callback_network_filter_inject_write_data(void *filter, buffer bytes, bool end_of_stream);
+void envoy_dynamic_module_callback_network_filter_continue_reading(void *filter);
+void envoy_dynamic_module_callback_network_filter_close_with_details(void *filter, close_type how, buffer details);
+void *envoy_dynamic_module_callback_network_filter_scheduler_new(void *filter);
+void envoy_dynamic_module_callback_network_filter_scheduler_commit(void *scheduler, std::uint64_t event);
+void envoy_dynamic_module_callback_network_filter_scheduler_delete(void *scheduler);
+void *envoy_dynamic_module_callback_network_filter_config_scheduler_new(void *config);
+void envoy_dynamic_module_callback_network_filter_config_scheduler_commit(void *scheduler, std::uint64_t event);
+void envoy_dynamic_module_callback_network_filter_config_scheduler_delete(void *scheduler);
+callout_init_result envoy_dynamic_module_callback_network_filter_http_callout(void *filter, std::uint64_t *id,
+                                                                              buffer cluster, const header *headers,
+                                                                              std::size_t count, buffer body,
+                                                                              std::uint64_t timeout_ms);
+bool envoy_dynamic_module_callback_network_filter_get_cluster_host_count(void *filter, buffer cluster,
+                                                                         std::uint32_t priority, std::size_t *total,
+                                                                         std::size_t *healthy, std::size_t *degraded);
+
+// ---- TCP: attributes, metadata, filter state ----
+bool envoy_dynamic_module_callback_network_filter_get_attribute_string(void *filter, attribute id, buffer *value);
+bool envoy_dynamic_module_callback_network_filter_get_attribute_int(void *filter, attribute id, std::uint64_t *value);
+bool envoy_dynamic_module_callback_network_filter_get_attribute_bool(void *filter, attribute id, bool *value);
+bool envoy_dynamic_module_callback_network_filter_get_upstream_host_address(void *filter, buffer *address,
+                                                                            std::uint32_t *port);
+bool envoy_dynamic_module_callback_network_get_dynamic_metadata_string(void *filter, buffer space, buffer key,
+                                                                       buffer *value);
+bool envoy_dynamic_module_callback_network_get_dynamic_metadata_number(void *filter, buffer space, buffer key,
+                                                                       double *value);
+bool envoy_dynamic_module_callback_network_get_dynamic_metadata_bool(void *filter, buffer space, buffer key,
+                                                                     bool *value);
+bool envoy_dynamic_module_callback_network_set_filter_state_bytes(void *filter, buffer key, buffer value);
+bool envoy_dynamic_module_callback_network_get_filter_state_bytes(void *filter, buffer key, buffer *value);
+bool envoy_dynamic_module_callback_network_set_filter_state_typed(void *filter, buffer key, buffer value);
+bool envoy_dynamic_module_callback_network_get_filter_state_typed(void *filter, buffer key, buffer *value);
+
+// ---- TCP: metrics, without labels ----
+metrics_result envoy_dynamic_module_callback_network_filter_config_define_counter(void *config, buffer name,
+                                                                                  std::size_t *id);
+metrics_result envoy_dynamic_module_callback_network_filter_config_define_gauge(void *config, buffer name,
+                                                                                std::size_t *id);
+metrics_result envoy_dynamic_module_callback_network_filter_config_define_histogram(void *config, buffer name,
+                                                                                    std::size_t *id);
+metrics_result envoy_dynamic_module_callback_network_filter_config_increment_counter(void *config, std::size_t id,
+                                                                                     std::uint64_t value);
+metrics_result envoy_dynamic_module_callback_network_filter_config_increment_gauge(void *config, std::size_t id,
+                                                                                   std::uint64_t value);
+metrics_result envoy_dynamic_module_callback_network_filter_config_decrement_gauge(void *config, std::size_t id,
+                                                                                   std::uint64_t value);
+metrics_result envoy_dynamic_module_callback_network_filter_config_set_gauge(void *config, std::size_t id,
+                                                                             std::uint64_t value);
+metrics_result envoy_dynamic_module_callback_network_filter_config_record_histogram_value(void *config, std::size_t id,
+                                                                                          std::uint64_t value);
 
 }  // extern "C"
 

@@ -66,7 +66,9 @@ status uncompress(const zlib &library, std::string_view argument, std::string &r
 }
 
 // envoy.source.extensions.common.wasm.SetEnvoyFilterStateArguments: path, value, span.
-status set_envoy_filter_state(void *filter, std::string_view argument) {
+using set_state = bool (*)(void *filter, abi::buffer key, abi::buffer value);
+
+status set_envoy_filter_state(void *filter, set_state set, std::string_view argument) {
   std::string_view path, value;
   std::uint64_t span = 0;
   proto_reader reader(argument);
@@ -92,10 +94,7 @@ status set_envoy_filter_state(void *filter, std::string_view argument) {
     return status::bad_argument;
   }
   // Whether nothing of that name can be, or not with that value, it does not tell.
-  return filter != nullptr && abi::envoy_dynamic_module_callback_http_set_filter_state_typed(
-                                  filter, abi::to_buffer(path), abi::to_buffer(value))
-             ? status::ok
-             : status::not_found;
+  return filter != nullptr && set(filter, abi::to_buffer(path), abi::to_buffer(value)) ? status::ok : status::not_found;
 }
 
 }  // namespace
@@ -119,7 +118,17 @@ status call_http_function(void *filter, std::string_view name, std::string_view 
     return status::ok;
   }
   if (name == "set_envoy_filter_state") {
-    return set_envoy_filter_state(filter, argument);
+    return set_envoy_filter_state(filter, abi::envoy_dynamic_module_callback_http_set_filter_state_typed, argument);
+  }
+  return status::not_found;
+}
+
+status call_network_function(void *filter, std::string_view name, std::string_view argument) {
+  if (name == "clear_route_cache") {
+    return status::ok;
+  }
+  if (name == "set_envoy_filter_state") {
+    return set_envoy_filter_state(filter, abi::envoy_dynamic_module_callback_network_set_filter_state_typed, argument);
   }
   return status::not_found;
 }

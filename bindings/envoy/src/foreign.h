@@ -18,5 +18,7 @@ std::optional<proxywasm::status> call_pure_function(std::string_view name, std::
 // Those that act on a stream: `clear_route_cache` and `set_envoy_filter_state`. A null filter is no stream, as in a root
 // context. They have no result.
 proxywasm::status call_http_function(void *filter, std::string_view name, std::string_view argument);
+// The same for connections, which have no route.
+proxywasm::status call_network_function(void *filter, std::string_view name, std::string_view argument);
 
 }  // namespace proxywasm_envoy

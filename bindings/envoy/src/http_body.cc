@@ -8,6 +8,7 @@
 
 #include "http_stream.h"
 #include "log.h"
+#include "same_bytes.h"
 
 namespace proxywasm_envoy {
 
@@ -65,14 +66,6 @@ void add_pieces(void *filter, abi::body_type type, std::size_t skip, std::vector
       chunks.push_back(proxywasm::to_chunk(bytes));
     }
   }
-}
-
-bool is_same(const proxywasm::outcome &outcome, const std::vector<proxywasm_chunk> &chunks) {
-  const auto slices = outcome.body();
-  return std::equal(slices.begin(), slices.end(), chunks.begin(), chunks.end(),
-                    [](const proxywasm_slice &slice, const proxywasm_chunk &chunk) {
-                      return slice.data == chunk.data && slice.len == chunk.len;
-                    });
 }
 
 }  // namespace

@@ -122,4 +122,30 @@ std::optional<std::string> find_metadata(void *filter, std::string_view path) {
   return std::nullopt;
 }
 
+std::optional<std::string> find_network_metadata(void *filter, std::string_view path) {
+  const std::string_view prefix = roots[0].path;
+  if (path.substr(0, prefix.size()) != prefix) {
+    return std::nullopt;
+  }
+  path.remove_prefix(prefix.size());
+  const std::size_t end = path.find('\0');
+  if (end == std::string_view::npos) {
+    return std::nullopt;
+  }
+  const abi::buffer space = abi::to_buffer(path.substr(0, end)), key = abi::to_buffer(path.substr(end + 1));
+  abi::buffer text{};
+  if (abi::envoy_dynamic_module_callback_network_get_dynamic_metadata_string(filter, space, key, &text)) {
+    return std::string(abi::view(text));
+  }
+  double number = 0;
+  if (abi::envoy_dynamic_module_callback_network_get_dynamic_metadata_number(filter, space, key, &number)) {
+    return encode(number);
+  }
+  bool truth = false;
+  if (abi::envoy_dynamic_module_callback_network_get_dynamic_metadata_bool(filter, space, key, &truth)) {
+    return encode(truth);
+  }
+  return std::nullopt;
+}
+
 }  // namespace proxywasm_envoy

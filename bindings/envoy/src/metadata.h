@@ -13,5 +13,7 @@ namespace proxywasm_envoy {
 // plugins read: text as it is, numbers as 8 bytes of IEEE 754, truths as one byte, lists and whole namespaces as pairs.
 // Envoy's interface reaches no deeper: nothing for what has objects in it.
 std::optional<std::string> find_metadata(void *filter, std::string_view path);
+// The dynamic metadata of a connection: single values only.
+std::optional<std::string> find_network_metadata(void *filter, std::string_view path);
 
 }  // namespace proxywasm_envoy

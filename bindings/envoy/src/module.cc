@@ -3,68 +3,21 @@
 
 #include <dlfcn.h>
 
-#include <exception>
 #include <string>
 
 #include "config.h"
 #include "envoy_abi.h"
+#include "hook.h"
 #include "http_config.h"
 #include "http_stream.h"
-#include "log.h"
 #include "process.h"
 
 using namespace proxywasm_envoy;
 using proxywasm::direction;
 
-#define HOOK extern "C" __attribute__((visibility("default")))
-
 namespace {
 
 http_stream *to_stream(const void *module) { return static_cast<http_stream *>(const_cast<void *>(module)); }
-
-void log_failure(const char *what, const char *why) noexcept {
-  try {
-    log_line(proxywasm::log_level::error, std::string("proxywasm: ") + what + ": " + why);
-  } catch (...) {
-  }
-}
-
-// Runs a hook; what it throws is logged, and the answer is `otherwise`.
-template <typename Result, typename Run>
-Result guarded(const char *what, Result otherwise, Run run) noexcept {
-  try {
-    return run();
-  } catch (const std::exception &error) {
-    log_failure(what, error.what());
-  } catch (...) {
-    log_failure(what, "unknown failure");
-  }
-  return otherwise;
-}
-
-template <typename Run>
-void guarded(const char *what, Run run) noexcept {
-  (void)guarded(what, 0, [&] {
-    run();
-    return 0;
-  });
-}
-
-std::string describe(abi::buffer filter_name, const std::string &plugin) {
-  std::string text = "proxywasm: filter \"" + std::string(abi::view(filter_name)) + "\"";
-  if (!plugin.empty()) {
-    text += ", plugin \"" + plugin + "\"";
-  }
-  return text;
-}
-
-// Stands for a configuration that was checked only.
-const char valid_config = 0;
-
-// What Envoy's rejection of the configuration does not say: it stands beside it in the log.
-void log_rejection(abi::buffer filter_name, const std::string &plugin, const std::string &why) {
-  log_line(proxywasm::log_level::critical, describe(filter_name, plugin) + ": " + why);
-}
 
 }  // namespace
 
@@ -82,33 +35,12 @@ HOOK const char *envoy_dynamic_module_on_program_init() {
 // ---- Configurations --------------------------------------------------------------------------------------------------
 
 HOOK const void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, abi::buffer name, abi::buffer text) {
-  return guarded("configuration", static_cast<const void *>(nullptr), [&]() -> const void * {
-    std::string error;
-    std::optional<filter_config> parsed = parse_filter_config(abi::view(text), error);
-    if (!parsed) {
-      log_rejection(name, "", error);
-      return nullptr;
-    }
-    const std::string plugin = parsed->plugin.name.value_or("");
-    try {
-      if (abi::envoy_dynamic_module_callback_is_validation_mode()) {
-        http_config::validate(*parsed);
-        return &valid_config;
-      }
-      return new http_config(envoy, std::move(*parsed));
-    } catch (const std::exception &failure) {
-      log_rejection(name, plugin, failure.what());
-      return nullptr;
-    }
-  });
+  return guarded("configuration", static_cast<const void *>(nullptr),
+                 [&] { return make_config<http_config>(envoy, name, text); });
 }
 
 HOOK void envoy_dynamic_module_on_http_filter_config_destroy(const void *config) {
-  guarded("end of a configuration", [&] {
-    if (config != &valid_config) {
-      delete static_cast<const http_config *>(config);
-    }
-  });
+  guarded("end of a configuration", [&] { end_config<http_config>(config); });
 }
 
 HOOK const void *envoy_dynamic_module_on_http_filter_per_route_config_new(abi::buffer name, abi::buffer text) {

@@ -21,6 +21,12 @@ constexpr attribute_source http_attributes = {
     abi::envoy_dynamic_module_callback_http_filter_get_attribute_bool,
 };
 
+constexpr attribute_source network_attributes = {
+    abi::envoy_dynamic_module_callback_network_filter_get_attribute_string,
+    abi::envoy_dynamic_module_callback_network_filter_get_attribute_int,
+    abi::envoy_dynamic_module_callback_network_filter_get_attribute_bool,
+};
+
 // The first segment of a path, which loses it.
 std::string_view take_segment(std::string_view &path) {
   const std::size_t end = path.find('\0');
@@ -137,15 +143,22 @@ std::optional<std::int64_t> find_time(void *filter, std::string_view path) {
 
 // ---- Filter state ----
 
-status get_filter_state(void *filter, std::string_view key, std::string_view &value) {
+using read_state = bool (*)(void *filter, abi::buffer key, abi::buffer *value);
+
+template <read_state Bytes, read_state Typed>
+status get_state(void *filter, std::string_view key, std::string_view &value) {
   abi::buffer bytes{};
-  if (abi::envoy_dynamic_module_callback_http_get_filter_state_bytes(filter, abi::to_buffer(key), &bytes) ||
-      abi::envoy_dynamic_module_callback_http_get_filter_state_typed(filter, abi::to_buffer(key), &bytes)) {
+  if (Bytes(filter, abi::to_buffer(key), &bytes) || Typed(filter, abi::to_buffer(key), &bytes)) {
     value = abi::view(bytes);
     return status::ok;
   }
   return status::not_found;
 }
+
+constexpr auto get_filter_state = get_state<abi::envoy_dynamic_module_callback_http_get_filter_state_bytes,
+                                            abi::envoy_dynamic_module_callback_http_get_filter_state_typed>;
+constexpr auto get_network_state = get_state<abi::envoy_dynamic_module_callback_network_get_filter_state_bytes,
+                                             abi::envoy_dynamic_module_callback_network_get_filter_state_typed>;
 
 // What plugins have set is filter state of this name.
 std::string own_key(std::string_view path) { return std::string("wasm.").append(path); }
@@ -193,6 +206,28 @@ status set_http_property(void *filter, std::string_view path, std::string_view v
   // Where Envoy takes it not, because another filter has something else of that name, the library keeps it.
   return abi::envoy_dynamic_module_callback_http_set_filter_state_bytes(filter, abi::to_buffer(own_key(path)),
                                                                         abi::to_buffer(value))
+             ? status::ok
+             : status::unimplemented;
+}
+
+status get_network_property(void *filter, std::string_view path, std::string &room, std::string_view &value) {
+  if (get_attribute(network_attributes, filter, path, room, value) == status::ok) {
+    return status::ok;
+  }
+  std::string_view rest = path;
+  const std::string_view root = take_segment(rest);
+  if (root == "filter_state" && !rest.empty()) {
+    return get_network_state(filter, rest, value);
+  }
+  if (const std::optional<std::string> bytes = find_network_metadata(filter, path)) {
+    return give(room, value, *bytes);
+  }
+  return get_network_state(filter, own_key(path), value);
+}
+
+status set_network_property(void *filter, std::string_view path, std::string_view value) {
+  return abi::envoy_dynamic_module_callback_network_set_filter_state_bytes(filter, abi::to_buffer(own_key(path)),
+                                                                           abi::to_buffer(value))
              ? status::ok
              : status::unimplemented;
 }

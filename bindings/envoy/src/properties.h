@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Properties of HTTP streams, in the names and encodings that Envoy's own host has.
+// Properties of streams, in the names and encodings that Envoy's own host has.
 
 #pragma once
 
@@ -28,5 +28,8 @@ proxywasm::status get_http_property(void *filter, plugin_stream &headers, std::s
                                     std::string_view &value);
 // Keeps it as filter state of the name `wasm.<path>`.
 proxywasm::status set_http_property(void *filter, std::string_view path, std::string_view value);
+// The same for connections.
+proxywasm::status get_network_property(void *filter, std::string_view path, std::string &room, std::string_view &value);
+proxywasm::status set_network_property(void *filter, std::string_view path, std::string_view value);
 
 }  // namespace proxywasm_envoy
