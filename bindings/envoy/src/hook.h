@@ -15,12 +15,12 @@
 
 namespace proxywasm_envoy {
 
-// Stands for a configuration that was checked only.
-extern const char valid_config;
-
 void log_failure(const char *what, const char *why) noexcept;
 // What Envoy's rejection of a configuration does not say: it stands beside it in the log. `plugin` may be empty.
 void log_rejection(abi::buffer filter_name, const std::string &plugin, const std::string &why);
+
+// Stands for a configuration that was checked only.
+extern const char valid_config;
 
 // Runs a hook; what it throws is logged, and the answer is `otherwise`.
 template <typename Result, typename Run>
@@ -62,6 +62,14 @@ const void *make_config(void *envoy, abi::buffer name, abi::buffer text) {
   } catch (const std::exception &failure) {
     log_rejection(name, plugin, failure.what());
     return nullptr;
+  }
+}
+
+// The end of what `make_config` gave.
+template <typename Config>
+void end_config(const void *config) {
+  if (config != &valid_config) {
+    delete static_cast<const Config *>(config);
   }
 }
 

@@ -40,11 +40,7 @@ HOOK const void *envoy_dynamic_module_on_http_filter_config_new(void *envoy, abi
 }
 
 HOOK void envoy_dynamic_module_on_http_filter_config_destroy(const void *config) {
-  guarded("end of a configuration", [&] {
-    if (config != &valid_config) {
-      delete static_cast<const http_config *>(config);
-    }
-  });
+  guarded("end of a configuration", [&] { end_config<http_config>(config); });
 }
 
 HOOK const void *envoy_dynamic_module_on_http_filter_per_route_config_new(abi::buffer name, abi::buffer text) {

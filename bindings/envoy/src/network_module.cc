@@ -22,11 +22,7 @@ HOOK const void *envoy_dynamic_module_on_network_filter_config_new(void *envoy, 
 }
 
 HOOK void envoy_dynamic_module_on_network_filter_config_destroy(const void *config) {
-  guarded("end of a configuration", [&] {
-    if (config != &valid_config) {
-      delete static_cast<const network_config *>(config);
-    }
-  });
+  guarded("end of a configuration", [&] { end_config<network_config>(config); });
 }
 
 HOOK void envoy_dynamic_module_on_network_filter_config_scheduled(const void *config, std::uint64_t event) {
