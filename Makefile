@@ -172,6 +172,12 @@ soak-envoy: envoy guests filters ## Envoy under load with plugins that fail, and
 	$(SETUP) conformance
 	@PYTHONPATH=tests/e2e build/tools/venv/bin/python tests/envoy/soak.py
 
+.PHONY: memcheck-envoy
+memcheck-envoy: envoy guests filters ## cases of the kit with stock Envoy and the module under valgrind
+	@echo "memcheck-envoy: tests/envoy/memcheck.sh"
+	$(SETUP) conformance test
+	@tests/envoy/memcheck.sh
+
 .PHONY: soak
 soak: filters example ## 100,000 requests through the example proxy: its memory must stay as it is
 	@echo "soak: cpp-example/soak.py"
@@ -237,7 +243,7 @@ stage: build
 clean: ## removes what the targets above made; keeps build/tools
 	rm -rf target build/stage build/tests-c build/tests-c.log build/install-test build/cpp-example build/cpp-example.log
 	rm -rf $(ENVOY_TESTS) $(ENVOY_TESTS).log build/libenvoy_one_header.so build/bench-envoy.json
-	rm -rf build/envoy
+	rm -rf build/envoy build/envoy-memcheck
 	rm -rf build/nginx build/nginx-asan build/nginx-install build/nginx-source build/nginx-versions build/install-nginx-test
 	@$(MAKE) --no-print-directory -C examples/filters clean
 	@$(MAKE) --no-print-directory -C tests/guests clean

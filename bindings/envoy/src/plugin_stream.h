@@ -10,19 +10,17 @@
 #include <string_view>
 
 #include "envoy_abi.h"
+#include "header_reader.h"
 
 namespace proxywasm_envoy {
 
 class call;
 
-class plugin_stream {
+class plugin_stream : public header_reader {
  public:
   virtual ~plugin_stream() = default;
 
   // Hostcalls; statuses as at the members of `proxywasm_host`.
-  virtual proxywasm::status get_header(proxywasm::map which, std::string_view name, std::string_view &value) = 0;
-  virtual proxywasm::status get_headers(proxywasm::map which, proxywasm_pair *pairs, std::size_t capacity,
-                                        std::size_t &count) = 0;
   virtual proxywasm::status add_header(proxywasm::map which, std::string_view name, std::string_view value) = 0;
   virtual proxywasm::status replace_header(proxywasm::map which, std::string_view name, std::string_view value) = 0;
   virtual proxywasm::status remove_header(proxywasm::map which, std::string_view name) = 0;

@@ -63,7 +63,7 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
 }
 
 // Each name once, values of repeated ones joined by commas, as in Envoy; of one name only, if one is given.
-std::vector<field> joined_headers(plugin_stream &headers, map which, std::string_view name) {
+std::vector<field> joined_headers(header_reader &headers, map which, std::string_view name) {
   std::vector<proxywasm_pair> pairs;
   std::size_t count = 0;
   if (headers.get_headers(which, nullptr, 0, count) != status::ok) {
@@ -92,7 +92,7 @@ std::vector<field> joined_headers(plugin_stream &headers, map which, std::string
   return list;
 }
 
-status get_headers_property(plugin_stream &headers, map which, std::string_view name, std::string &room,
+status get_headers_property(header_reader &headers, map which, std::string_view name, std::string &room,
                             std::string_view &value) {
   const std::vector<field> list = joined_headers(headers, which, name);
   if (list.empty()) {
@@ -102,7 +102,7 @@ status get_headers_property(plugin_stream &headers, map which, std::string_view 
 }
 
 // Names and values, without what the wire puts around them.
-status get_headers_bytes(plugin_stream &headers, map which, std::string &room, std::string_view &value) {
+status get_headers_bytes(header_reader &headers, map which, std::string &room, std::string_view &value) {
   std::uint64_t bytes = 0;
   const std::vector<field> list = joined_headers(headers, which, {});
   for (const field &one : list) {
@@ -165,7 +165,7 @@ std::string own_key(std::string_view path) { return std::string("wasm.").append(
 
 }  // namespace
 
-status get_http_property(void *filter, plugin_stream &headers, std::string_view path, std::string &room,
+status get_http_property(void *filter, header_reader &headers, std::string_view path, std::string &room,
                          std::string_view &value) {
   if (get_attribute(http_attributes, filter, path, room, value) == status::ok) {
     return status::ok;

@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "envoy_abi.h"
-#include "plugin_stream.h"
+#include "header_reader.h"
 
 namespace proxywasm_envoy {
 
@@ -24,7 +24,7 @@ proxywasm::status get_attribute(const attribute_source &source, void *filter, st
                                 std::string_view &value);
 
 // `headers` has the stream's header maps as its plugins see them; the rest comes from `filter`. Statuses as at `proxywasm_host`.
-proxywasm::status get_http_property(void *filter, plugin_stream &headers, std::string_view path, std::string &room,
+proxywasm::status get_http_property(void *filter, header_reader &headers, std::string_view path, std::string &room,
                                     std::string_view &value);
 // Keeps it as filter state of the name `wasm.<path>`.
 proxywasm::status set_http_property(void *filter, std::string_view path, std::string_view value);

@@ -162,6 +162,42 @@ bool envoy_dynamic_module_callback_http_get_metadata_list_bool(void *filter, met
 
 void envoy_dynamic_module_callback_http_clear_route_cache(void *filter) { ++self(filter).cleared_routes; }
 
+// ---- Connections: the same answers ----
+
+bool envoy_dynamic_module_callback_network_filter_get_attribute_string(void *filter, attribute id, buffer *value) {
+  return envoy_dynamic_module_callback_http_filter_get_attribute_string(filter, id, value);
+}
+bool envoy_dynamic_module_callback_network_filter_get_attribute_int(void *filter, attribute id, std::uint64_t *value) {
+  return envoy_dynamic_module_callback_http_filter_get_attribute_int(filter, id, value);
+}
+bool envoy_dynamic_module_callback_network_filter_get_attribute_bool(void *filter, attribute id, bool *value) {
+  return envoy_dynamic_module_callback_http_filter_get_attribute_bool(filter, id, value);
+}
+bool envoy_dynamic_module_callback_network_set_filter_state_bytes(void *filter, buffer key, buffer value) {
+  return envoy_dynamic_module_callback_http_set_filter_state_bytes(filter, key, value);
+}
+bool envoy_dynamic_module_callback_network_get_filter_state_bytes(void *filter, buffer key, buffer *value) {
+  return envoy_dynamic_module_callback_http_get_filter_state_bytes(filter, key, value);
+}
+bool envoy_dynamic_module_callback_network_set_filter_state_typed(void *filter, buffer key, buffer value) {
+  return envoy_dynamic_module_callback_http_set_filter_state_typed(filter, key, value);
+}
+bool envoy_dynamic_module_callback_network_get_filter_state_typed(void *filter, buffer key, buffer *value) {
+  return envoy_dynamic_module_callback_http_get_filter_state_typed(filter, key, value);
+}
+bool envoy_dynamic_module_callback_network_get_dynamic_metadata_string(void *filter, buffer space, buffer key,
+                                                                       buffer *value) {
+  return envoy_dynamic_module_callback_http_get_metadata_string(filter, metadata_source::dynamic, space, key, value);
+}
+bool envoy_dynamic_module_callback_network_get_dynamic_metadata_number(void *filter, buffer space, buffer key,
+                                                                       double *value) {
+  return envoy_dynamic_module_callback_http_get_metadata_number(filter, metadata_source::dynamic, space, key, value);
+}
+bool envoy_dynamic_module_callback_network_get_dynamic_metadata_bool(void *filter, buffer space, buffer key,
+                                                                     bool *value) {
+  return envoy_dynamic_module_callback_http_get_metadata_bool(filter, metadata_source::dynamic, space, key, value);
+}
+
 }  // extern "C"
 
 }  // namespace abi

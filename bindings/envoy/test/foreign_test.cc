@@ -73,3 +73,13 @@ TEST(Foreign, SetEnvoyFilterState) {
   EXPECT_EQ(set(nullptr, "\x0a\x03key"s), status::not_found);
   EXPECT_EQ(filter.typed["key"], "v2");
 }
+
+TEST(Foreign, OfConnections) {
+  fake_filter filter;
+  filter.factories = {"key"};
+  EXPECT_EQ(call_network_function(&filter, "clear_route_cache", ""), status::ok);
+  EXPECT_EQ(filter.cleared_routes, 0u);
+  EXPECT_EQ(call_network_function(&filter, "set_envoy_filter_state", "\x0a\x03key\x12\x05value"s), status::ok);
+  EXPECT_EQ(filter.typed["key"], "value");
+  EXPECT_EQ(call_network_function(&filter, "sign", ""), status::not_found);
+}

@@ -18,11 +18,19 @@ using proxywasm::status;
 
 namespace {
 
-// A stream that has header maps and nothing else.
-class fake_stream final : public plugin_stream {
+class fake_headers final : public header_reader {
  public:
   std::map<map, std::vector<std::pair<std::string, std::string>>> maps;
 
+  status get_header(map which, std::string_view name, std::string_view &value) override {
+    for (const auto &[key, text] : maps[which]) {
+      if (key == name) {
+        value = text;
+        return status::ok;
+      }
+    }
+    return status::not_found;
+  }
   status get_headers(map which, proxywasm_pair *pairs, std::size_t capacity, std::size_t &count) override {
     const auto found = maps.find(which);
     if (found == maps.end()) {
@@ -34,31 +42,12 @@ class fake_stream final : public plugin_stream {
     }
     return status::ok;
   }
-
-  status get_header(map, std::string_view, std::string_view &) override { return status::not_found; }
-  status add_header(map, std::string_view, std::string_view) override { return status::unimplemented; }
-  status replace_header(map, std::string_view, std::string_view) override { return status::unimplemented; }
-  status remove_header(map, std::string_view) override { return status::unimplemented; }
-  status get_property(std::string_view, std::string &, std::string_view &) override { return status::not_found; }
-  status set_property(std::string_view, std::string_view) override { return status::unimplemented; }
-  status call_foreign_function(std::string_view, std::string_view) override { return status::not_found; }
-  status send_local_response(const proxywasm_local_response &) override { return status::unimplemented; }
-  void resume(proxywasm::direction) override {}
-  void close(proxywasm::stream_type) override {}
-  bool knows_cluster(std::string_view) override { return false; }
-  bool is_waiting() const override { return false; }
-  bool start(call &) override { return false; }
-  bool send(call &, std::string_view, bool) override { return false; }
-  void reset(call &) override {}
-  void dropped(call &) noexcept override {}
-  void prepare_to_drive() override {}
-  void commit_drive() noexcept override {}
 };
 
 class Properties : public testing::Test {
  protected:
   fake_filter filter;
-  fake_stream stream;
+  fake_headers headers;
 
   // `path` has dots between its segments.
   std::optional<std::string> get(std::string path) {
@@ -70,7 +59,7 @@ class Properties : public testing::Test {
   std::optional<std::string> get_raw(const std::string &path) {
     std::string room;
     std::string_view value;
-    const status result = get_http_property(&filter, stream, path, room, value);
+    const status result = get_http_property(&filter, headers, path, room, value);
     EXPECT_TRUE(result == status::ok || result == status::not_found);
     return result == status::ok ? std::optional<std::string>(value) : std::nullopt;
   }
@@ -103,6 +92,13 @@ TEST_F(Properties, AttributesOfEachKind) {
   EXPECT_EQ(get("connection_id"), little(std::uint64_t{7}));
   EXPECT_EQ(get("request.host"), std::nullopt);
   EXPECT_EQ(get("response.size"), std::nullopt);
+}
+
+TEST_F(Properties, EmptyQueryOfARequest) {
+  // Envoy does not tell an empty one from none at all.
+  EXPECT_EQ(get("request.query"), std::nullopt);
+  headers.maps[map::request_headers] = {{":path", "/a"}};
+  EXPECT_EQ(get("request.query"), "");
 }
 
 TEST_F(Properties, SegmentsAreNotDots) {
@@ -144,9 +140,9 @@ TEST_F(Properties, Times) {
 TEST_F(Properties, Headers) {
   EXPECT_EQ(get("request.headers"), std::nullopt);
   EXPECT_EQ(get("response.trailers.x"), std::nullopt);
-  stream.maps[map::request_headers] = {{"x-a", "1"}, {"x-b", ""}, {"X-A", "2"}};
-  stream.maps[map::response_headers] = {{":status", "200"}};
-  stream.maps[map::response_trailers] = {{"t", "end"}};
+  headers.maps[map::request_headers] = {{"x-a", "1"}, {"x-b", ""}, {"X-A", "2"}};
+  headers.maps[map::response_headers] = {{":status", "200"}};
+  headers.maps[map::response_trailers] = {{"t", "end"}};
   EXPECT_EQ(get("request.headers.x-a"), "1,2");
   EXPECT_EQ(get("request.headers.X-B"), "");
   EXPECT_EQ(get("request.headers.x-c"), std::nullopt);
@@ -181,6 +177,29 @@ TEST_F(Properties, WhatIsSetCanBeRead) {
   filter.texts = {{abi::attribute::request_method, "GET"}};
   EXPECT_EQ(set_http_property(&filter, "request\0method"s, "PUT"), status::ok);
   EXPECT_EQ(get("request.method"), "GET");
+}
+
+TEST_F(Properties, OfConnections) {
+  const auto read = [this](const std::string &path) -> std::optional<std::string> {
+    std::string room;
+    std::string_view value;
+    return get_network_property(&filter, path, room, value) == status::ok ? std::optional<std::string>(value)
+                                                                          : std::nullopt;
+  };
+  filter.texts = {{abi::attribute::source_address, "127.0.0.1:1"}};
+  filter.numbers = {{abi::attribute::source_port, 1}};
+  filter.typed = {{"envoy.tcp_proxy.cluster", "c"}};
+  filter.metadata[{abi::metadata_source::dynamic, "ns"}] = {{"text", "t"s}, {"number", 1.5}, {"truth", false}};
+  EXPECT_EQ(read("source\0address"s), "127.0.0.1:1");
+  EXPECT_EQ(read("source\0port"s), little(std::uint64_t{1}));
+  EXPECT_EQ(read("request\0headers\0x"s), std::nullopt);
+  EXPECT_EQ(set_network_property(&filter, "case\0part"s, "v"), status::ok);
+  EXPECT_EQ(read("case\0part"s), "v");
+  EXPECT_EQ(read("filter_state\0envoy.tcp_proxy.cluster"s), "c");
+  EXPECT_EQ(read("metadata\0filter_metadata\0ns\0text"s), "t");
+  EXPECT_EQ(read("metadata\0filter_metadata\0ns\0number"s), little(1.5));
+  EXPECT_EQ(read("metadata\0filter_metadata\0ns\0truth"s), "\0"s);
+  EXPECT_EQ(read("metadata\0filter_metadata\0ns"s), std::nullopt);
 }
 
 TEST_F(Properties, Metadata) {

