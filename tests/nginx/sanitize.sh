@@ -66,7 +66,8 @@ cat >"$wrapper" <<END
 #!/bin/bash
 $preload
 export ASAN_OPTIONS=detect_leaks=0:detect_odr_violation=0:use_sigaltstack=0:detect_stack_use_after_return=0:log_path=$reports/report
-export UBSAN_OPTIONS=print_stacktrace=1
+# A report names its line without a stack, which takes a symbolizer seconds; NGINX's own are many.
+export UBSAN_OPTIONS=print_stacktrace=0
 # Under its own name, for a binary that replaces itself.
 exec -a "\$0" $program "\$@"
 END
