@@ -27,11 +27,12 @@ ENVOY_MODULE := build/envoy/libproxywasm_envoy.so
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | while IFS=$$'\t' read -r name text; do printf '%-18s %s\n' "make $$name" "$$text"; done
 
+# The crate types by name: cargo leaves out the whole-program optimisation where a Rust library is built beside them.
 .PHONY: build
 build: ## the library, into target/release
 	@echo "build: libproxywasm (release)"
 	$(SETUP) base rust
-	@$(ENV) cargo build --release --locked
+	@$(ENV) cargo rustc --release --locked --lib --crate-type cdylib,staticlib
 	@packaging/link-soname.sh target/release
 
 .PHONY: test

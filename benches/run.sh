@@ -18,7 +18,7 @@ rm -f "$out"/*.txt "$out"/callgrind.*
 library=target/release/libproxywasm.so
 if [ ! -e "$library" ] || [ -n "$(find src Cargo.toml Cargo.lock build.rs -newer "$library" -print -quit)" ]; then
     echo "bench: the library (release)"
-    cargo build --release --locked
+    make --no-print-directory build
 fi
 packaging/link-soname.sh target/release
 

@@ -6,14 +6,16 @@ use crate::diagnostics::{self, LogSink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::foreign::ForeignFunctions;
 use crate::metrics::Metrics;
+use crate::module::ModuleInner;
 use crate::shared::data::SharedData;
 use crate::shared::queues::Queues;
 use crate::vm::VmState;
 use crossbeam_channel::{RecvTimeoutError, Sender};
+use hashbrown::HashMap;
 use once_cell::sync::OnceCell;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use wasmtime::{Enabled, InstanceAllocationStrategy, Linker, PoolingAllocationConfig};
 
@@ -117,6 +119,8 @@ pub struct EngineInner {
     pub(crate) tick_period_ns: u64,
     dispatch: Option<tracing::Dispatch>,
     linker: OnceCell<Linker<VmState>>,
+    /// Those that live, by the SHA-256 of their bytes: plugins of one file are compiled once.
+    pub(crate) modules: Mutex<HashMap<[u8; 32], Weak<ModuleInner>>>,
     ticker: Mutex<Option<Sender<()>>>,
     process: AtomicU32,
     workers: AtomicU64,
@@ -158,6 +162,7 @@ impl Engine {
             tick_period_ns: u64::try_from(config.tick_period.as_nanos()).unwrap_or(u64::MAX),
             dispatch: config.log.clone().map(|(level, sink)| diagnostics::dispatch(level, sink)),
             linker: OnceCell::new(),
+            modules: Mutex::default(),
             ticker: Mutex::new(None),
             process: AtomicU32::new(std::process::id()),
             workers: AtomicU64::new(0),

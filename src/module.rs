@@ -8,7 +8,7 @@ use crate::plugin::Capabilities;
 use crate::vm::VmState;
 use crate::{exports, hostcalls};
 use sha2::{Digest, Sha256};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use wasmtime::{ExternType, InstancePre};
 
 /// A compiled module. Cheap to clone, shared by all threads.
@@ -33,12 +33,20 @@ impl std::ops::Deref for Module {
 }
 
 impl Module {
-    /// Compiles a module from its binary form.
+    /// Compiles a module from its binary form, or finds the one of equal bytes that the engine has.
     pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Self> {
         recognise(bytes)?;
+        let digest = Sha256::digest(bytes).into();
+        if let Some(known) = engine.modules.lock().get(&digest).and_then(Weak::upgrade) {
+            return Ok(Self(known));
+        }
         let wasm = wasmtime::Module::new(&engine.wasm, bytes)
             .map_err(|e| Error::new(ErrorKind::BadModule, format!("not a valid WebAssembly module: {e:#}")))?;
-        Self::from_wasm(engine, wasm, Sha256::digest(bytes).into())
+        let module = Self::from_wasm(engine, wasm, digest)?;
+        let mut modules = engine.modules.lock();
+        modules.retain(|_, module| module.strong_count() > 0);
+        modules.insert(digest, Arc::downgrade(&module.0));
+        Ok(module)
     }
 
     fn from_wasm(engine: &Engine, wasm: wasmtime::Module, digest: [u8; 32]) -> Result<Self> {

@@ -32,6 +32,18 @@ fn refused(bytes: &[u8]) -> (ErrorKind, String) {
     }
 }
 
+#[test]
+fn equal_bytes_are_compiled_once() {
+    let engine = engine();
+    let wasm = bare(&format!("{NEEDED} {MARKER}"));
+    let one = Module::compile(&engine, &wasm).unwrap();
+    let same = Module::compile(&engine, &wasm).unwrap();
+    assert!(std::ptr::eq(&*one, &*same));
+    assert!(!std::ptr::eq(&*one, &*compile(&wasm).unwrap()), "engines share nothing");
+    let longer = bare(&format!("{NEEDED} {MARKER} (func)"));
+    assert!(!std::ptr::eq(&*one, &*Module::compile(&engine, &longer).unwrap()));
+}
+
 #[track_caller]
 fn assert_refused(bytes: &[u8], kind: ErrorKind, words: &[&str]) {
     let (found, text) = refused(bytes);

@@ -10,7 +10,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 root=$PWD
 out=$root/build/nginx-asan
-flags="-fsanitize=address,undefined -fno-omit-frame-pointer"
+# Undefined behaviour is not looked for in NGINX's own sources, which have some and are compiled by relative paths: a report
+# takes the symbolizer seconds, in which a worker does not answer.
+mkdir -p "$out"
+printf '[undefined]\nsrc:src/*\n' >"$out/ignorelist"
+flags="-fsanitize=address,undefined -fno-omit-frame-pointer -fsanitize-ignorelist=$out/ignorelist"
 stock=no
 if [ "${1:-}" = --stock ]; then
     stock=yes
@@ -75,13 +79,14 @@ export NGINX_PROGRAM=$wrapper
 
 code=0
 tests/e2e/run.sh nginx -- "$@" || code=1
-build/tools/venv/bin/python -m pytest -n 4 -q tests/nginx --timeout 180 "$@" || code=1
+echo "SKIPPED tests/nginx/test_isolation.py::test_memory: AddressSanitizer keeps what was freed"
+build/tools/venv/bin/python -m pytest -n 4 -q tests/nginx --timeout 180 --deselect tests/nginx/test_isolation.py::test_memory \
+    "$@" || code=1
 
-# NGINX's own sources are compiled by relative paths; they are not what is tested here.
 shopt -s nullglob
 found=0
 for file in "$reports"/*; do
-    if grep -q 'AddressSanitizer\|: runtime error: ' <(grep -v '^src/[a-z/_0-9]*\.[ch]:[0-9:]* runtime error: ' "$file"); then
+    if grep -q 'AddressSanitizer\|: runtime error: ' "$file"; then
         found=$((found + 1))
         cat "$file"
     fi

@@ -179,9 +179,12 @@ ngx_http_proxywasm_send_body(ngx_http_request_t *r, ngx_str_t *body,
         return NGX_ERROR;
     }
 
-    b->pos = body->data;
-    b->last = body->data + body->len;
-    b->memory = body->len != 0;
+    if (body->len != 0) {
+        b->pos = body->data;
+        b->last = body->data + body->len;
+        b->memory = 1;
+    }
+
     b->sync = body->len == 0;
     b->last_buf = r == r->main;
     b->last_in_chain = 1;

@@ -116,7 +116,7 @@ def test_loop_in_tick(brittle):
 )
 def test_loop_in_configure(brittle):
     with pytest.raises(StartFailed) as failure:
-        brittle(looping(on={"configure": LOOP}, start_deadline_ms=DEADLINE_MS), start_timeout=8)
+        brittle(looping(on={"configure": LOOP}, start_deadline_ms=DEADLINE_MS), start_timeout=20)
     text = str(failure.value)
     assert "not ready after" not in text, text
     assert "proxy_on_configure" in text
