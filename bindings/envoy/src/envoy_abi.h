@@ -334,6 +334,43 @@ metrics_result envoy_dynamic_module_callback_network_filter_config_set_gauge(voi
 metrics_result envoy_dynamic_module_callback_network_filter_config_record_histogram_value(void *config, std::size_t id,
                                                                                           std::uint64_t value);
 
+// ---- Bootstrap extensions ----
+void *envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_new(void *config);
+void envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_commit(void *scheduler, std::uint64_t event);
+void envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_delete(void *scheduler);
+// Envoy waits for it before it takes connections.
+void envoy_dynamic_module_callback_bootstrap_extension_config_signal_init_complete(void *config);
+metrics_result envoy_dynamic_module_callback_bootstrap_extension_config_define_counter(void *config, buffer name,
+                                                                                       const buffer *labels,
+                                                                                       std::size_t count,
+                                                                                       std::size_t *id);
+metrics_result envoy_dynamic_module_callback_bootstrap_extension_config_define_gauge(void *config, buffer name,
+                                                                                     const buffer *labels,
+                                                                                     std::size_t count,
+                                                                                     std::size_t *id);
+metrics_result envoy_dynamic_module_callback_bootstrap_extension_config_define_histogram(void *config, buffer name,
+                                                                                         const buffer *labels,
+                                                                                         std::size_t count,
+                                                                                         std::size_t *id);
+metrics_result envoy_dynamic_module_callback_bootstrap_extension_config_increment_counter(void *config, std::size_t id,
+                                                                                          const buffer *labels,
+                                                                                          std::size_t count,
+                                                                                          std::uint64_t value);
+metrics_result envoy_dynamic_module_callback_bootstrap_extension_config_increment_gauge(void *config, std::size_t id,
+                                                                                        const buffer *labels,
+                                                                                        std::size_t count,
+                                                                                        std::uint64_t value);
+metrics_result envoy_dynamic_module_callback_bootstrap_extension_config_decrement_gauge(void *config, std::size_t id,
+                                                                                        const buffer *labels,
+                                                                                        std::size_t count,
+                                                                                        std::uint64_t value);
+metrics_result envoy_dynamic_module_callback_bootstrap_extension_config_set_gauge(void *config, std::size_t id,
+                                                                                  const buffer *labels,
+                                                                                  std::size_t count,
+                                                                                  std::uint64_t value);
+metrics_result envoy_dynamic_module_callback_bootstrap_extension_config_record_histogram_value(
+    void *config, std::size_t id, const buffer *labels, std::size_t count, std::uint64_t value);
+
 }  // extern "C"
 
 }  // namespace proxywasm_envoy::abi

@@ -34,6 +34,18 @@ const metric_api http_metrics = {
     true,
 };
 
+const metric_api service_metrics = {
+    {define<abi::envoy_dynamic_module_callback_bootstrap_extension_config_define_counter>,
+     define<abi::envoy_dynamic_module_callback_bootstrap_extension_config_define_gauge>,
+     define<abi::envoy_dynamic_module_callback_bootstrap_extension_config_define_histogram>},
+    abi::envoy_dynamic_module_callback_bootstrap_extension_config_increment_counter,
+    abi::envoy_dynamic_module_callback_bootstrap_extension_config_increment_gauge,
+    abi::envoy_dynamic_module_callback_bootstrap_extension_config_decrement_gauge,
+    abi::envoy_dynamic_module_callback_bootstrap_extension_config_set_gauge,
+    abi::envoy_dynamic_module_callback_bootstrap_extension_config_record_histogram_value,
+    true,
+};
+
 metric &metric_table::find(metric_type type, std::string_view name) {
   const std::lock_guard<std::mutex> hold(lock_);
   for (metric &one : metrics_) {

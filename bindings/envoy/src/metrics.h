@@ -60,6 +60,7 @@ struct metric_api {
   bool has_labels;
 };
 extern const metric_api http_metrics;
+extern const metric_api service_metrics;
 
 // What a configuration knows of them: Envoy's numbers. Definitions on the main thread, before anything is counted.
 class metric_ids {

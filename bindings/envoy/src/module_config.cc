@@ -86,9 +86,9 @@ placed_plugin::placed_plugin(worker &where, const proxywasm::plugin &plugin, pro
     : instance_(where.add_plugin(plugin)), chain_(where.make_chain(instance_, isolation)) {}
 
 void module_config::validate(const filter_config &config) {
-  const std::shared_ptr<const proxywasm::module> module = process::get().compile(read_code(config.vm.code));
+  const proxywasm::module module(process::get().engine(), read_code(config.vm.code));
   validation_host host;
-  make_plugin(*module, config.vm, config.plugin).validate(host);
+  make_plugin(module, config.vm, config.plugin).validate(host);
 }
 
 module_config::module_config(filter_config config, const metric_api &metrics, void *envoy)
@@ -96,7 +96,7 @@ module_config::module_config(filter_config config, const metric_api &metrics, vo
 
 void module_config::place_plugins() {
   process &owner = process::get();
-  module_ = owner.compile(read_code(config_.vm.code));
+  module_.emplace(owner.engine(), read_code(config_.vm.code));
   const proxywasm::plugin plugin = make_plugin(*module_, config_.vm, config_.plugin);
   const auto &workers = owner.workers();
   metrics_.define_late();

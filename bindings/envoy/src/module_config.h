@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <proxywasm.hpp>
 #include <string>
 #include <unordered_map>
@@ -75,7 +76,7 @@ class module_config {
  private:
   std::string name_;
   metric_ids metrics_;
-  std::shared_ptr<const proxywasm::module> module_;
+  std::optional<proxywasm::module> module_;
   std::vector<std::shared_ptr<place>> places_;
 };
 

@@ -7,7 +7,6 @@
 #include "envoy_abi.h"
 #include "log.h"
 #include "module_config.h"
-#include "sha256.h"
 #include "worker.h"
 
 namespace proxywasm_envoy {
@@ -40,16 +39,6 @@ const proxywasm::engine &process::engine() {
     engine_->start_ticker();
   }
   return *engine_;
-}
-
-std::shared_ptr<const proxywasm::module> process::compile(std::string_view code) {
-  std::weak_ptr<const proxywasm::module> &known = modules_[sha256(code)];
-  std::shared_ptr<const proxywasm::module> found = known.lock();
-  if (!found) {
-    found = std::make_shared<const proxywasm::module>(engine(), code);
-    known = found;
-  }
-  return found;
 }
 
 std::vector<std::unique_ptr<worker>> &process::workers() {

@@ -4,10 +4,8 @@
 
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -36,8 +34,6 @@ class process {
 
   // ---- The main thread; these throw proxywasm::error ----
   const proxywasm::engine &engine();
-  // Compiles, or finds what was compiled from the same bytes and is still in use.
-  std::shared_ptr<const proxywasm::module> compile(std::string_view code);
   // Envoy's workers, by index.
   std::vector<std::unique_ptr<worker>> &workers();
 
@@ -71,7 +67,6 @@ class process {
   metric_table metrics_;
   main_calls calls_;
   std::optional<proxywasm::engine> engine_;
-  std::map<std::array<std::uint8_t, 32>, std::weak_ptr<const proxywasm::module>> modules_;
   std::vector<std::unique_ptr<worker>> workers_;
 
   std::mutex lock_;

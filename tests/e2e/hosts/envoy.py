@@ -55,7 +55,6 @@ class Envoy(EnvoyBuiltin):
         "test_properties.py::test_later[done]": "Envoy has let go of the stream when its filters end",
         "test_lifecycle.py::test_root_done": "an Envoy that ends gives modules no time",
         "test_tcp_hostcalls.py::test_metric": "Envoy takes metrics of TCP filters only while they are configured, and without labels",
-        "services": "the module has no bootstrap extension yet",
     }
 
     def missing(self) -> str | None:
@@ -77,7 +76,13 @@ class Envoy(EnvoyBuiltin):
         }
 
     def service(self, setup: Setup, plugin: Plugin) -> dict:
-        raise NotImplementedError
+        service = {
+            "@type": EXTENSIONS + "bootstrap.dynamic_modules.v3.DynamicModuleBootstrapExtension",
+            "dynamic_module_config": MODULE,
+            "extension_name": plugin.name,
+            "extension_config": {"@type": STRUCT, "value": filter_config(plugin, setup)},
+        }
+        return {"name": "envoy.bootstrap.dynamic_modules", "typed_config": service}
 
     def environment(self) -> dict[str, str]:
         return {**os.environ, "ENVOY_DYNAMIC_MODULES_SEARCH_PATH": str(MODULES)}
