@@ -21,7 +21,7 @@ chmod +x "$out/envoy"
 [ $# -gt 0 ] || set -- cases/test_bodies.py cases/test_trailers.py cases/test_request_headers.py cases/test_properties.py \
     cases/test_tcp.py -k 'not large and not 10_MiB and (shared or not tcp or callbacks or unchanged or sizes or edit or parallel or half_close)'
 failed=0
-ENVOY_PROGRAM=$out/envoy tests/e2e/run.sh envoy -- -n 2 -q --timeout 600 "$@" || failed=1
+ENVOY_PROGRAM=$out/envoy KIT_PATIENCE=4 tests/e2e/run.sh envoy -- -n 1 -q --timeout 600 "$@" || failed=1
 if [ -n "$(cat "$out"/*.log)" ]; then
     cat "$out"/*.log
     failed=1

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 import threading
@@ -94,7 +95,8 @@ class Server(ABC):
 
     def wait_until(self, ready) -> object:
         """Asks `ready()` until it is true; StartFailed when the program ends or time is up."""
-        timeout = self.setup.start_timeout
+        # Where all is slower, as under valgrind.
+        timeout = self.setup.start_timeout * float(os.environ.get("KIT_PATIENCE", "1"))
         end = time.monotonic() + timeout
         while not (found := ready()):
             if not self.alive():
