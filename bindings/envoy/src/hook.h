@@ -15,6 +15,9 @@
 
 namespace proxywasm_envoy {
 
+// Stands for a configuration that was checked only.
+extern const char valid_config;
+
 void log_failure(const char *what, const char *why) noexcept;
 // What Envoy's rejection of a configuration does not say: it stands beside it in the log. `plugin` may be empty.
 void log_rejection(abi::buffer filter_name, const std::string &plugin, const std::string &why);

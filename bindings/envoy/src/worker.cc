@@ -23,16 +23,16 @@ static_assert(offsetof(abi::header, key_length) == offsetof(proxywasm_pair, name
 static_assert(offsetof(abi::header, value_ptr) == offsetof(proxywasm_pair, value.data));
 static_assert(offsetof(abi::header, value_length) == offsetof(proxywasm_pair, value.len));
 
-std::int32_t list_headers(void *, void *stream, std::int32_t which, proxywasm_pair *pairs, std::size_t capacity,
-                          std::size_t *count) noexcept {
-  if (stream == nullptr) {
-    return PROXYWASM_STATUS_BAD_ARGUMENT;
-  }
-  return static_cast<std::int32_t>(
-      to_stream(stream)->get_headers(static_cast<proxywasm::map>(which), pairs, capacity, *count));
-}
-
 }  // namespace
+
+std::int32_t worker::list_headers(void *user, void *stream, std::int32_t which, proxywasm_pair *pairs,
+                                  std::size_t capacity, std::size_t *count) noexcept {
+  const auto *self = static_cast<const worker *>(static_cast<proxywasm::host *>(user));
+  plugin_stream *one = self->reach(stream);
+  return static_cast<std::int32_t>(one == nullptr
+                                       ? status::bad_argument
+                                       : one->get_headers(static_cast<proxywasm::map>(which), pairs, capacity, *count));
+}
 
 worker::worker(process &owner, const proxywasm::engine &engine, unsigned index)
     : proxywasm::host({proxywasm::service::set_property, proxywasm::service::metrics,
@@ -112,6 +112,7 @@ proxywasm::chain worker::make_chain(const proxywasm::instance &instance, proxywa
 }
 
 void worker::began(plugin_stream &stream) noexcept {
+  home_ = pthread_self();
   stream.next_ = first_;
   if (first_ != nullptr) {
     first_->previous_ = &stream;
@@ -133,6 +134,10 @@ void worker::ended(plugin_stream &stream) noexcept {
   if (driver_ == &stream) {
     elect();
   }
+}
+
+plugin_stream *worker::reach(void *stream) const noexcept {
+  return stream != nullptr && pthread_equal(pthread_self(), home_) ? to_stream(stream) : nullptr;
 }
 
 // ---- Being woken -----------------------------------------------------------------------------------------------------
@@ -264,14 +269,15 @@ status worker::new_call(void *stream, std::unique_ptr<call> made, status unknown
   if (cluster.empty()) {
     return unknown_cluster;
   }
-  if (stream != nullptr && !owner_.knows_cluster(cluster)) {
+  plugin_stream *origin = reach(stream);
+  if (origin != nullptr && !owner_.knows_cluster(cluster)) {
     const busy_while here(*this);
-    if (!to_stream(stream)->finds_cluster(cluster)) {
+    if (!origin->finds_cluster(cluster)) {
       return unknown_cluster;
     }
     owner_.learn_cluster(cluster);
   }
-  made->origin = to_stream(stream);
+  made->origin = origin;
   const proxywasm_token token = made->token();
   calls_.emplace(token, std::move(made));
   unstarted_.push_back(token);

@@ -6,6 +6,8 @@
 
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <chrono>
 #include <functional>
@@ -104,6 +106,11 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   proxywasm::status new_grpc_call(void *stream, proxywasm_token token, const proxywasm_grpc_request &request,
                                   grpc_callout::kind kind);
   metric *find_metric(std::uint32_t id) noexcept;
+  // The stream that a plugin acts on, where it may be touched: on its own thread. On the main one, where plugins are configured,
+  // a plugin may name streams of others in its VM.
+  plugin_stream *reach(void *stream) const noexcept;
+  static std::int32_t list_headers(void *user, void *stream, std::int32_t which, proxywasm_pair *pairs,
+                                   std::size_t capacity, std::size_t *count) noexcept;
 
   // ---- What plugins ask for ----
   void log(void *stream, const proxywasm_log_record &record) override;
@@ -145,6 +152,8 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   bool has_timeout_ = false;
   module_config *acting_ = nullptr;
   plugin_stream *first_ = nullptr;
+  // The thread of the streams, once there has been one.
+  pthread_t home_{};
   std::unordered_map<proxywasm_token, std::unique_ptr<call>> calls_;
   std::vector<proxywasm_token> unstarted_;
   bool busy_ = false;

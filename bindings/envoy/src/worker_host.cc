@@ -50,31 +50,38 @@ proxywasm::log_level worker::minimum_log_level() {
 // ---- Streams ---------------------------------------------------------------------------------------------------------
 
 status worker::get_header(void *stream, proxywasm::map which, std::string_view name, std::string_view &value) {
-  return stream == nullptr ? status::bad_argument : to_stream(stream)->get_header(which, name, value);
+  plugin_stream *one = reach(stream);
+  return one == nullptr ? status::bad_argument : one->get_header(which, name, value);
 }
 
 status worker::add_header(void *stream, proxywasm::map which, std::string_view name, std::string_view value) {
-  return stream == nullptr ? status::bad_argument : to_stream(stream)->add_header(which, name, value);
+  plugin_stream *one = reach(stream);
+  return one == nullptr ? status::bad_argument : one->add_header(which, name, value);
 }
 
 status worker::replace_header(void *stream, proxywasm::map which, std::string_view name, std::string_view value) {
-  return stream == nullptr ? status::bad_argument : to_stream(stream)->replace_header(which, name, value);
+  plugin_stream *one = reach(stream);
+  return one == nullptr ? status::bad_argument : one->replace_header(which, name, value);
 }
 
 status worker::remove_header(void *stream, proxywasm::map which, std::string_view name) {
-  return stream == nullptr ? status::bad_argument : to_stream(stream)->remove_header(which, name);
+  plugin_stream *one = reach(stream);
+  return one == nullptr ? status::bad_argument : one->remove_header(which, name);
 }
 
 status worker::get_property(void *stream, std::string_view path, std::string_view &value) {
-  return stream == nullptr ? status::not_found : to_stream(stream)->get_property(path, property_, value);
+  plugin_stream *one = reach(stream);
+  return one == nullptr ? status::not_found : one->get_property(path, property_, value);
 }
 
 status worker::set_property(void *stream, std::string_view path, std::string_view value) {
-  return stream == nullptr ? status::unimplemented : to_stream(stream)->set_property(path, value);
+  plugin_stream *one = reach(stream);
+  return one == nullptr ? status::unimplemented : one->set_property(path, value);
 }
 
 status worker::send_local_response(void *stream, const proxywasm_local_response &response) {
-  return stream == nullptr ? status::bad_argument : to_stream(stream)->send_local_response(response);
+  plugin_stream *one = reach(stream);
+  return one == nullptr ? status::bad_argument : one->send_local_response(response);
 }
 
 void worker::resume_stream(void *stream, proxywasm::direction way) {
@@ -96,8 +103,8 @@ status worker::call_foreign_function(void *stream, std::string_view name, std::s
     result = property_;
     return *pure;
   }
-  return stream == nullptr ? call_http_function(nullptr, name, argument)
-                           : to_stream(stream)->call_foreign_function(name, argument);
+  plugin_stream *one = reach(stream);
+  return one == nullptr ? call_http_function(nullptr, name, argument) : one->call_foreign_function(name, argument);
 }
 
 // ---- Calls -----------------------------------------------------------------------------------------------------------

@@ -41,7 +41,6 @@ def filter_config(plugin: Plugin, setup: Setup) -> dict:
 
 class Envoy(EnvoyBuiltin):
     name = "envoy"
-    ready = False
     component = "dynamic_modules"
     cannot: ClassVar[dict[str, str]] = {
         "new_request_trailers": TRAILERS,
