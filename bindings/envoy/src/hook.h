@@ -22,9 +22,6 @@ void log_failure(const char *what, const char *why) noexcept;
 // What Envoy's rejection of a configuration does not say: it stands beside it in the log. `plugin` may be empty.
 void log_rejection(abi::buffer filter_name, const std::string &plugin, const std::string &why);
 
-// Stands for a configuration that was checked only.
-extern const char valid_config;
-
 // Runs a hook; what it throws is logged, and the answer is `otherwise`.
 template <typename Result, typename Run>
 Result guarded(const char *what, Result otherwise, Run run) noexcept {
