@@ -14,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::mem::size_of;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
 
 /// One event loop's plugins. Owned, the thread that made it or to which it was moved.
@@ -27,7 +28,8 @@ pub struct proxywasm_instance {
 
 /// What all handles of a worker hold: it outlives the worker, so that a handle which outlives it is answered and not undefined.
 pub(super) struct Owner {
-    thread: Cell<usize>,
+    /// Read on any thread, to find out whether it is the one.
+    thread: AtomicUsize,
     state: Cell<OwnerState>,
     worker: RefCell<Option<Worker>>,
     wake: Arc<WakeCell>,
@@ -45,7 +47,7 @@ enum OwnerState {
 impl Owner {
     #[inline(always)]
     pub(super) fn check_thread(&self) -> Outcome {
-        if self.thread.get() == this_thread() {
+        if self.thread.load(Ordering::Relaxed) == this_thread() {
             return Ok(());
         }
         let text = "this handle belongs to the thread of its worker";
@@ -119,7 +121,7 @@ pub extern "C" fn proxywasm_worker_new(
         let wake = host.wake_cell();
         let worker = Worker::new(&engine.0, Box::new(host))?;
         let owner = Owner {
-            thread: Cell::new(this_thread()),
+            thread: AtomicUsize::new(this_thread()),
             state: Cell::new(OwnerState::Sound),
             worker: RefCell::new(Some(worker)),
             wake,
@@ -141,7 +143,7 @@ pub extern "C" fn proxywasm_worker_move(worker: *const proxywasm_worker) -> i32 
         if let Ok(Some(core)) = owner.worker.try_borrow().as_deref() {
             core.check_outside()?;
         }
-        owner.thread.set(this_thread());
+        owner.thread.store(this_thread(), Ordering::Relaxed);
         owner.with(|_| Ok(()))
     })
 }
