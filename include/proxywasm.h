@@ -1485,7 +1485,7 @@ int32_t proxywasm_engine_render_metrics(const struct proxywasm_engine *engine,
 
 /**
  * Compiles a module from its binary form; `code` is not needed afterwards. Takes as long as a compiler takes (some 100 ms for a
- * megabyte of code). Its exports and imports are checked: those of ABI 0.1.0, 0.2.0 and 0.2.1, each module choosing by its marker.
+ * megabyte of code), unless the engine has one of equal bytes that was not freed yet: that is shared. Its exports and imports are checked: those of ABI 0.1.0, 0.2.0 and 0.2.1, each module choosing by its marker.
  *
  * Errors: INVALID_ARGUMENT, BAD_MODULE, UNKNOWN_ABI, MISSING_EXPORT, DENIED_IMPORT.
  */
