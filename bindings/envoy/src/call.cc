@@ -21,6 +21,30 @@ std::vector<abi::header> to_headers(const fields &list) {
   return headers;
 }
 
+void carried_calls::add(call &one, plugin_stream &carrier) {
+  list_.push_back(&one);
+  one.carrier = &carrier;
+  one.started = true;
+}
+
+void carried_calls::drop(call &one) noexcept {
+  list_.erase(std::remove(list_.begin(), list_.end(), &one), list_.end());
+  one.carrier = nullptr;
+}
+
+call *carried_calls::find(std::uint64_t id) const {
+  const auto found = std::find_if(list_.begin(), list_.end(), [id](const call *one) { return one->id == id; });
+  return found == list_.end() ? nullptr : *found;
+}
+
+void carried_calls::reset_all() {
+  while (!list_.empty()) {
+    call *one = list_.back();
+    drop(*one);
+    one->on_reset(abi::stream_reset_reason::local_reset);
+  }
+}
+
 std::vector<proxywasm_pair> to_pairs(const fields &list) {
   std::vector<proxywasm_pair> pairs;
   pairs.reserve(list.size());

@@ -76,6 +76,19 @@ class call {
   call_request request_;
 };
 
+// The calls that run over one stream. A call knows its carrier, so that one which ends or is cancelled takes itself out.
+class carried_calls {
+ public:
+  void add(call &one, plugin_stream &carrier);
+  void drop(call &one) noexcept;
+  call *find(std::uint64_t id) const;
+  // Envoy ends them with their stream, without a word.
+  void reset_all();
+
+ private:
+  std::vector<call *> list_;
+};
+
 // An HTTP call, whose answer the plugin gets as a whole.
 class http_callout final : public call {
  public:

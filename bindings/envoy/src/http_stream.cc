@@ -205,13 +205,7 @@ void http_stream::on_destroy() {
     stream_.reset();
     worker_.ended(*this);
   }
-  // Envoy ends them without a word.
-  while (!calls_.empty()) {
-    call *one = calls_.back();
-    calls_.pop_back();
-    one->carrier = nullptr;
-    one->on_reset(abi::stream_reset_reason::local_reset);
-  }
+  calls_.reset_all();
   if (scheduler_ != nullptr) {
     abi::envoy_dynamic_module_callback_http_filter_scheduler_delete(scheduler_);
     scheduler_ = nullptr;
@@ -348,9 +342,7 @@ abi::callout_init_result http_stream::start(call &one) {
   if (filter_ == nullptr) {
     return abi::callout_init_result::cannot_create_request;
   }
-  calls_.push_back(&one);
-  one.carrier = this;
-  one.started = true;
+  calls_.add(one, *this);
   const proxywasm_token token = one.token();
   const call_request request = std::move(one.request());
   const std::vector<abi::header> headers = to_headers(request.headers);
@@ -360,8 +352,7 @@ abi::callout_init_result http_stream::start(call &one) {
       filter_, &one.id, abi::to_buffer(request.cluster), headers.data(), headers.size(), abi::to_buffer(request.body),
       ends, request.timeout_ms);
   if (result != abi::callout_init_result::success) {
-    one.carrier = nullptr;
-    dropped(one);
+    calls_.drop(one);
     return result;
   }
   if (!request.trailers.empty() && worker_.find_call(token) == &one) {
@@ -378,24 +369,17 @@ bool http_stream::send(call &one, std::string_view bytes, bool end_of_stream) {
 }
 
 void http_stream::reset(call &one) {
-  calls_.erase(std::remove(calls_.begin(), calls_.end(), &one), calls_.end());
+  calls_.drop(one);
   if (filter_ != nullptr) {
     abi::envoy_dynamic_module_callback_http_filter_reset_http_stream(filter_, one.id);
   }
 }
 
-void http_stream::dropped(call &one) noexcept {
-  calls_.erase(std::remove(calls_.begin(), calls_.end(), &one), calls_.end());
-}
-
-call *http_stream::find_call(std::uint64_t id) const {
-  const auto found = std::find_if(calls_.begin(), calls_.end(), [id](const call *one) { return one->id == id; });
-  return found == calls_.end() ? nullptr : *found;
-}
+void http_stream::dropped(call &one) noexcept { calls_.drop(one); }
 
 void http_stream::on_call_headers(std::uint64_t id, const abi::header *headers, std::size_t count, bool end_of_stream) {
   const hook here(*this, true);
-  if (call *one = find_call(id)) {
+  if (call *one = calls_.find(id)) {
     one->on_headers(copy_fields(headers, count), end_of_stream);
   }
 }
@@ -403,7 +387,7 @@ void http_stream::on_call_headers(std::uint64_t id, const abi::header *headers, 
 void http_stream::on_call_data(std::uint64_t id, const abi::buffer *chunks, std::size_t count, bool end_of_stream) {
   const hook here(*this, true);
   for (std::size_t i = 0; i < count; ++i) {
-    if (call *one = find_call(id)) {
+    if (call *one = calls_.find(id)) {
       one->on_data(abi::view(chunks[i]), end_of_stream && i + 1 == count);
     }
   }
@@ -411,25 +395,23 @@ void http_stream::on_call_data(std::uint64_t id, const abi::buffer *chunks, std:
 
 void http_stream::on_call_trailers(std::uint64_t id, const abi::header *trailers, std::size_t count) {
   const hook here(*this, true);
-  if (call *one = find_call(id)) {
+  if (call *one = calls_.find(id)) {
     one->on_trailers(copy_fields(trailers, count));
   }
 }
 
 void http_stream::on_call_complete(std::uint64_t id) {
   const hook here(*this, true);
-  if (call *one = find_call(id)) {
-    calls_.erase(std::remove(calls_.begin(), calls_.end(), one), calls_.end());
-    one->carrier = nullptr;
+  if (call *one = calls_.find(id)) {
+    calls_.drop(*one);
     one->on_complete();
   }
 }
 
 void http_stream::on_call_reset(std::uint64_t id, abi::stream_reset_reason reason) {
   const hook here(*this, true);
-  if (call *one = find_call(id)) {
-    calls_.erase(std::remove(calls_.begin(), calls_.end(), one), calls_.end());
-    one->carrier = nullptr;
+  if (call *one = calls_.find(id)) {
+    calls_.drop(*one);
     one->on_reset(reason);
   }
 }

@@ -151,7 +151,6 @@ class http_stream final : public plugin_stream {
   // The map of a reply that is on its way stands for that of Envoy, which has none yet.
   bool is_reply_map(proxywasm::map which) const { return reply_ && which == proxywasm::map::response_headers; }
   void note_change(proxywasm::map which);
-  call *find_call(std::uint64_t id) const;
   void *scheduler();
   void schedule();
 
@@ -162,7 +161,7 @@ class http_stream final : public plugin_stream {
   std::uint32_t phases_ = 0;
   std::array<side, 2> sides_;
   // Calls that run over this stream.
-  std::vector<call *> calls_;
+  carried_calls calls_;
   void *scheduler_ = nullptr;
   std::unique_ptr<reply> noted_reply_;
   std::unique_ptr<reply> reply_;

@@ -335,13 +335,7 @@ void network_stream::on_destroy() {
   const hook here(*this, false);
   gone_ = true;
   end_plugins();
-  // Envoy ends them without a word.
-  while (!calls_.empty()) {
-    call *one = calls_.back();
-    calls_.pop_back();
-    one->carrier = nullptr;
-    one->on_reset(abi::stream_reset_reason::local_reset);
-  }
+  calls_.reset_all();
   if (scheduler_ != nullptr) {
     abi::envoy_dynamic_module_callback_network_filter_scheduler_delete(scheduler_);
     scheduler_ = nullptr;
@@ -363,13 +357,13 @@ abi::callout_init_result network_stream::start(call &one) {
   if (!request.ends || !request.trailers.empty()) {
     return abi::callout_init_result::cannot_create_request;
   }
-  calls_.push_back(&one);
+  calls_.add(one, *this);
   const std::vector<abi::header> headers = to_headers(request.headers);
   const abi::callout_init_result result = abi::envoy_dynamic_module_callback_network_filter_http_callout(
       filter_, &one.id, abi::to_buffer(request.cluster), headers.data(), headers.size(), abi::to_buffer(request.body),
       request.timeout_ms);
   if (result != abi::callout_init_result::success) {
-    dropped(one);
+    calls_.drop(one);
   }
   return result;
 }
@@ -377,39 +371,30 @@ abi::callout_init_result network_stream::start(call &one) {
 bool network_stream::send(call &, std::string_view, bool) { return false; }
 
 // Envoy has no way to end it: its answer will find nobody.
-void network_stream::reset(call &one) { dropped(one); }
+void network_stream::reset(call &one) { calls_.drop(one); }
 
-void network_stream::dropped(call &one) noexcept {
-  calls_.erase(std::remove(calls_.begin(), calls_.end(), &one), calls_.end());
-}
-
-call *network_stream::find_call(std::uint64_t id) const {
-  const auto found = std::find_if(calls_.begin(), calls_.end(), [id](const call *one) { return one->id == id; });
-  return found == calls_.end() ? nullptr : *found;
-}
+void network_stream::dropped(call &one) noexcept { calls_.drop(one); }
 
 void network_stream::on_answer(std::uint64_t id, const abi::header *headers, std::size_t count,
                                const abi::buffer *chunks, std::size_t chunk_count) {
   const hook here(*this, true);
-  call *one = find_call(id);
+  call *one = calls_.find(id);
   if (one == nullptr) {
     return;
   }
   if (count == 0) {
-    dropped(*one);
-    one->carrier = nullptr;
+    calls_.drop(*one);
     one->on_reset(abi::stream_reset_reason::remote_reset);
     return;
   }
   one->on_headers(copy_fields(headers, count), chunk_count == 0);
   for (std::size_t i = 0; i < chunk_count; ++i) {
-    if ((one = find_call(id)) != nullptr) {
+    if ((one = calls_.find(id)) != nullptr) {
       one->on_data(abi::view(chunks[i]), i + 1 == chunk_count);
     }
   }
-  if ((one = find_call(id)) != nullptr) {
-    dropped(*one);
-    one->carrier = nullptr;
+  if ((one = calls_.find(id)) != nullptr) {
+    calls_.drop(*one);
     one->on_complete();
   }
 }

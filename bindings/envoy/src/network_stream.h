@@ -88,7 +88,6 @@ class network_stream final : public plugin_stream {
   void end_plugins();
   void *scheduler();
   void schedule();
-  call *find_call(std::uint64_t id) const;
 
   network_config &config_;
   worker &worker_;
@@ -96,7 +95,7 @@ class network_stream final : public plugin_stream {
   std::optional<proxywasm::stream> stream_;
   std::array<side, 2> sides_;
   std::array<bool, 2> close_told_{};
-  std::vector<call *> calls_;
+  carried_calls calls_;
   void *scheduler_ = nullptr;
   // Who has ended the connection first, as far as that is known.
   std::optional<proxywasm::direction> first_end_;
