@@ -304,6 +304,8 @@ void worker::start_calls() noexcept {
           one->on_refused();
         }
       } else {
+        // The answer is for this thread while a stream lives: one of them is elected to wake it.
+        woken_.store(true, std::memory_order_relaxed);
         one->started = true;
         one->id = owner_.calls().start(*this, token, std::move(one->request()));
       }
