@@ -42,7 +42,7 @@ def filter_config(plugin: Plugin, setup: Setup) -> dict:
 class Envoy(EnvoyBuiltin):
     name = "envoy"
     component = "dynamic_modules"
-    # test_pause.py::test_local_response fails now and then.
+    # Until whole runs have passed in a row.
     ready = False
     cannot: ClassVar[dict[str, str]] = {
         "new_request_trailers": TRAILERS,
