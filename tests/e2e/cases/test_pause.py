@@ -206,11 +206,17 @@ def test_response_while_request_goes_on(gate):
             probe={"response_headers": HOLD},
             upstream={"early": True, "chunks": ["one", "two", "three"], "chunked": True, "chunk_delay_ms": 400},
         )
+        book = gate.proxy.server.book
+
+        def chunks() -> int:
+            return len([one for one in book.reports.of("request_body") if one.id == case])
+
         connection.send_chunk(b"one")
         gate.parked(case, "response_headers")
+        # Sent while the first waits to be read, the second would come with it, as one.
+        assert book.wait(lambda: chunks() == 1)
         connection.send_chunk(b"two")
-        book = gate.proxy.server.book
-        assert book.wait(lambda: len([one for one in book.reports.of("request_body") if one.id == case]) > 1)
+        assert book.wait(lambda: chunks() == 2)
         gate.release(["resume", "response"])
         connection.send_last_chunk()
         reply = connection.read_reply(case)
