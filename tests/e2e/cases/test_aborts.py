@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kit.cases import AGREES, case
+from kit.client import new_case_id
 from kit.setup import probe
 
 AREA = "Aborts and failures"
@@ -83,7 +84,7 @@ def test_leave_uploading(proxy, leave):
 @LEAVING
 def test_leave_waiting(proxy, leave):
     with proxy.connect() as connection:
-        case = connection.send_head(probe=LOG, upstream={"delay_ms": 300})
+        case = connection.send_head(probe=LOG, upstream={"hold": "for ever"})
         assert proxy.upstream.wait(case)
         getattr(connection, leave)()
     reports = assert_ended(proxy, case)
@@ -156,14 +157,16 @@ def test_reset_http2_stream(serve):
     proxy = serve(probe(), http2=True, shared=True)
     with proxy.connect_http2() as client:
         paused, paused_case = client.send(probe={"request_headers": [["pause"]]})
-        waiting, waiting_case = client.send(probe={}, upstream={"delay_ms": 300})
-        other, other_case = client.send(probe={}, upstream={"delay_ms": 300})
+        waiting, waiting_case = client.send(probe={}, upstream={"hold": "for ever"})
+        held = new_case_id()
+        other, other_case = client.send(probe={}, upstream={"hold": held})
         assert entered(proxy, paused_case, "request_headers")
         assert proxy.upstream.wait(waiting_case)
         client.reset(paused)
         client.reset(waiting)
         assert proxy.reports(paused_case).callbacks == ["request_headers", "log", "done", "delete"]
         assert proxy.reports(waiting_case).callbacks == ["request_headers", "log", "done", "delete"]
+        proxy.upstream.release(held)
         assert client.read_reply(other).status == 200
         assert proxy.reports(other_case).ends == [1, 1, 1]
         again, _ = client.send(probe={})

@@ -211,7 +211,7 @@ def test_parallel(proxy, name):
 @case("several calls of one request are each answered once", envoy=AGREES, needs=NEEDS)
 def test_several(proxy, name):
     calls = [unary(f"{name}-{number}", MESSAGE, message=f"{number}") for number in range(5)]
-    last = unary(name, MESSAGE, RESUME, message="last", orders={"delay_ms": 200})
+    last = unary(name, MESSAGE, RESUME, message="last", orders={"delay_ms": 500})
     reports = asked(proxy, *calls, last).reports
     assert sorted(received(reports)) == ["0", "1", "2", "3", "4", "last"]
     tokens = reports.results("request_headers", "grpc_call")
@@ -254,7 +254,7 @@ def test_tick(serve, clusters, name):
     "an answer that comes when its stream has ended is for nobody, and the plugin lives on", envoy=AGREES, needs=NEEDS
 )
 def test_after_end(proxy, grpc_upstream, name):
-    first = proxy.get(probe={"request_headers": [unary(name, MESSAGE, orders={"delay_ms": 200})]})
+    first = proxy.get(probe={"request_headers": [unary(name, MESSAGE, orders={"delay_ms": 500})]})
     assert first.reports.callbacks[-1] == "delete"
     assert not grpc_upstream.wait(name, lambda call: call.over).cancelled
     again = asked(proxy, unary(name, MESSAGE, RESUME))
@@ -268,7 +268,7 @@ def test_after_end(proxy, grpc_upstream, name):
 def test_cancel(proxy, grpc_upstream, name, how):
     with proxy.connect() as connection:
         # The second callback cancels, when the call has gone out.
-        other = unary(f"{name}-other", [how], RESUME, orders={"delay_ms": 100})
+        other = unary(f"{name}-other", [how], RESUME, orders={"delay_ms": 300})
         long = unary(name, MESSAGE, RESUME, orders={"delay_ms": 3000})
         connection.send_head(probe={"request_headers": [other, long, PAUSE]}, case=name)
         assert connection.read_reply(name).status == 200

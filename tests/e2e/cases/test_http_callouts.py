@@ -327,9 +327,20 @@ def test_local_response(proxy, path):
 
 @case("a call does not pause: the request goes on unless the plugin says so", envoy=AGREES)
 def test_no_pause(proxy, path):
-    reply = proxy.get(probe={"request_headers": [call(path, STATUS)]}, upstream={"delay_ms": 200})
+    reply = answered_meanwhile(proxy, path, probe={"request_headers": [call(path, STATUS)]})
     assert reply.status == 200
     assert reply.reports.callbacks.index("http_call_response") < reply.reports.callbacks.index("response_headers")
+
+
+def answered_meanwhile(proxy, path, **steering):
+    """A request that reaches the upstream, which answers when the request's one call has been answered."""
+    with proxy.connect() as connection:
+        before = len(proxy.server.book.reports.of("http_call_response"))
+        case = connection.send_head(upstream={"hold": path}, **steering)
+        assert proxy.upstream.wait(case)
+        assert proxy.server.book.wait(lambda: proxy.server.book.reports.of("http_call_response")[before:])
+        proxy.upstream.release(path)
+        return connection.read_reply(case)
 
 
 @case("an answer resumes nothing by itself", envoy=AGREES)
@@ -361,17 +372,23 @@ def test_chain(serve, path):
 
 @case("of calls made at once each gets its own answer, in the order in which the answers come", envoy=AGREES)
 def test_parallel(proxy, path):
-    delays = [400, 300, 200, 100, 0]
-    last = ["nth", len(delays), [RESUME]]
+    last = ["nth", 5, [RESUME]]
     steps = [
-        call(f"{path}-{index}", BODY, last, orders={"body": f"answer {index}", "delay_ms": delay})
-        for index, delay in enumerate(delays)
+        call(f"{path}-{index}", BODY, last, orders={"body": f"answer {index}", "hold": f"{path}-{index}"})
+        for index in range(5)
     ]
-    reply = proxy.get(probe={"request_headers": [*steps, ["pause"]]})
+    with proxy.connect() as connection:
+        case = connection.send_head(probe={"request_headers": [*steps, ["pause"]]})
+        # Each comes when the plugin has the one before: the last first.
+        for index in (4, 3, 2, 1, 0):
+            proxy.upstream.release(f"{path}-{index}")
+            book = proxy.server.book
+            assert book.wait(lambda: proxy.reported(case).results("http_call_response", "body")[4 - index :])  # noqa: B023
+        reply = connection.read_reply(case)
     assert reply.status == 200
     reports = reply.reports
     tokens = reports.results("request_headers", "call")
-    assert len(set(tokens)) == len(delays)
+    assert len(set(tokens)) == 5
     assert reports.results("http_call_response", "body") == [f"answer {index}" for index in (4, 3, 2, 1, 0)]
     assert [one.arguments[0] for one in reports.of("http_call_response").entries] == tokens[::-1]
 
@@ -500,12 +517,11 @@ def test_header_of_failed_call(serve, path):
 @case("an answer that comes when its stream has ended is for nobody, and the plugin lives on", envoy=AGREES)
 def test_answer_after_end(proxy, path):
     with proxy.connect() as connection:
-        case = connection.send_head(
-            probe={"request_headers": [call(path, RESUME, orders={"delay_ms": 200}), ["pause"]]}
-        )
-        proxy.upstream.wait(path=path)
+        case = connection.send_head(probe={"request_headers": [call(path, RESUME, orders={"hold": path}), ["pause"]]})
+        assert proxy.upstream.wait(path=path)
     reports = proxy.reports(case)
     assert reports.callbacks[-1] == "delete"
+    proxy.upstream.release(path)
     # Comes after the first one.
     other = proxy.get(probe={"request_headers": [call(path, STATUS, RESUME, orders={"delay_ms": 300}), ["pause"]]})
     assert other.status == 200
@@ -549,7 +565,7 @@ def test_only_in_callback(serve, path):
     look = "proxy_get_header_map_pairs 6 @ @; proxy_get_buffer_bytes 4 0 100 @ @"
     proxy = serve(bare(f"http_call_response: {look}"))
     calling = f"request_headers: {http_call(path)}; response_headers: {look}"
-    later = proxy.get(bare=calling, upstream={"delay_ms": 200}).reports
+    later = answered_meanwhile(proxy, path, bare=calling).reports
     headers, body = proxy.server.book.reports.of("http_call_response")[1:]
     assert ":status" in headers.value
     assert body.value == "ok\n"
@@ -561,7 +577,7 @@ def test_only_in_callback(serve, path):
 def test_read_only(serve, path):
     change = "proxy_add_header_map_value 6 'x-a' '1'; proxy_set_buffer_bytes 4 0 0 'more'"
     proxy = serve(bare(f"http_call_response: {change}"))
-    assert proxy.get(bare=f"request_headers: {http_call(path)}", upstream={"delay_ms": 200}).reports
+    assert answered_meanwhile(proxy, path, bare=f"request_headers: {http_call(path)}").reports
     assert proxy.server.book.reports.results("http_call_response") == [2, 2]
 
 

@@ -101,7 +101,7 @@ def test_loop_in_call_response(brittle):
 def test_loop_in_tick(brittle):
     on = {"configure": [["tick", 30]], "tick": [["each_parked", LOOP]]}
     proxy = brittle(looping(on=on, silent=["tick"]))
-    options = {"probe": {"request_headers": [["park"]]}, "upstream": {"delay_ms": 200}, "timeout": PATIENCE}
+    options = {"probe": {"request_headers": [["park"]]}, "upstream": {"delay_ms": 500}, "timeout": PATIENCE}
     assert proxy.get(**options).status == 503
     assert proxy.get(timeout=PATIENCE).status == 200
 

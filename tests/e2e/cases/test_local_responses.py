@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 from kit.cases import AGREES, case
+from kit.client import new_case_id
 from kit.setup import bare, probe
 
 AREA = "Local responses"
@@ -108,9 +109,14 @@ def test_response_body_too_late(proxy):
     with proxy.connect() as connection:
         case = connection.send_head(
             probe={"response_body": [["nth", 2, [LOCAL]]]},
-            upstream={"chunks": ["one", "two"], "chunk_delay_ms": 100},
+            upstream={"chunks": ["one", "two"], "chunk_hold": (second := new_case_id())},
         )
-        data = connection.read_until_cut()
+        # The headers and the first piece have gone by then.
+        data = connection.socket.recv(1 << 16)
+        while b"one" not in data:
+            data += connection.socket.recv(1 << 16)
+        proxy.upstream.release(second)
+        data += connection.read_until_cut()
         assert data.startswith(b"HTTP/1.1 200 ")
         assert b"one" in data
         assert b"two" not in data

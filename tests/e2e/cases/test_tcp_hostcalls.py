@@ -261,7 +261,7 @@ def is_served(proxy):
     """Whether a new connection passes, with one word each way."""
     client = proxy.connect(b"one")
     try:
-        upstream = proxy.accept(0.1)
+        upstream = proxy.accept(1)
     except TimeoutError:
         return False
     if read(upstream, 3) != b"one":

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from hosts import StartFailed
 from kit.cases import AGREES, Differs, case
-from kit.client import eventually
+from kit.client import eventually, new_case_id
 from kit.setup import bare, probe
 
 AREA = "Traps"
@@ -100,8 +100,10 @@ def test_request_trailers(serve):
 def test_response_body(serve):
     proxy = serve(probe())
     with proxy.connect() as connection:
-        upstream = {"chunks": ["one", "two", "three"], "chunk_delay_ms": 50}
-        connection.send_head(probe={"response_body": [["nth", 2, TRAP]]}, upstream=upstream)
+        upstream = {"chunks": ["one", "two", "three"], "chunk_hold": (pieces := new_case_id())}
+        case = connection.send_head(probe={"response_body": [["nth", 2, TRAP]]}, upstream=upstream)
+        assert proxy.server.book.wait(lambda: proxy.reported(case).of("response_body"))
+        proxy.upstream.release(pieces)
         data = connection.read_until_cut()
     assert data.startswith(b"HTTP/1.1 200")
     assert b"three" not in data
@@ -299,12 +301,12 @@ def test_open_later(serve):
 @case("a stream that waits for the upstream when its plugin's VM traps is answered 503", envoy=AGREES)
 def test_in_flight(serve):
     proxy = serve(probe(policy="closed"))
-    with ThreadPoolExecutor(1) as pool:
-        reply = pool.submit(proxy.get, upstream={"delay_ms": 200})
-        book = proxy.server.book
-        assert book.wait(lambda: "request_headers" in book.reports.callbacks)
+    with proxy.connect() as connection:
+        case = connection.send_head(upstream={"hold": (held := new_case_id())})
+        assert proxy.upstream.wait(case)
         assert status(proxy, probe={"request_headers": TRAP}) == 503
-        assert reply.result().status == 503
+        proxy.upstream.release(held)
+        assert connection.read_reply(case).status == 503
 
 
 @case("a stream that is paused when its plugin's VM traps in another one is answered 503 at once", envoy=HANGS)
@@ -340,8 +342,18 @@ def test_paused_open(serve):
 def test_tick(serve):
     on = {"configure": [["tick", 30]], "tick": [["each_parked", TRAP]]}
     proxy = serve(probe(on=on, silent=["tick"], policy="closed"))
-    assert status(proxy, probe={"request_headers": [["park"]]}, upstream={"delay_ms": 300}) == 503
+    assert status_after_tick(proxy) == 503
     assert status(proxy) == 503
+
+
+def status_after_tick(proxy):
+    """Of a request with which the next tick traps, and which the upstream answers when it has."""
+    with proxy.connect() as connection:
+        case = connection.send_head(probe={"request_headers": [["park"]]}, upstream={"hold": (held := new_case_id())})
+        book = proxy.server.book
+        assert book.wait(lambda: re.search("failed.*proxy_on_tick|proxy_on_tick.*failed", "\n".join(book.lines)))
+        proxy.upstream.release(held)
+        return connection.read_reply(case).status
 
 
 @case(
@@ -358,7 +370,7 @@ def test_ticks_go_on(serve):
     assert proxy.get().status == 200
     book = proxy.server.book
     known = {one.vm for one in book.reports}
-    status(proxy, probe={"request_headers": [["park"]]}, upstream={"delay_ms": 200})
+    status_after_tick(proxy)
     assert book.wait(lambda: {one.vm for one in book.reports.of("tick")} - known, timeout=2), "no further VM"
 
 

@@ -7,6 +7,7 @@ It speaks HTTP/2 with a proxy that begins with that: as much of it as is needed 
 
 from __future__ import annotations
 
+import collections
 import json
 import socket
 import struct
@@ -83,6 +84,8 @@ class Upstream:
     chunked         true: chunked in place of content-length
     trailers        [[name, value], …]; makes it chunked
     delay_ms        before the head
+    hold            a name: nothing is answered before the case has called release(name)
+    chunk_hold      a name: each further piece waits for one more release(name)
     early           true: answers before it reads the body
     informational   [103, …]: answers of the 1xx class before
     raw             text, with no framing of ours, then the connection is closed
@@ -93,6 +96,7 @@ class Upstream:
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._seen: list[Seen] = []
+        self._released: collections.Counter[str] = collections.Counter()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.port: int = self._listener.getsockname()[1]
         self._closing = False
@@ -128,6 +132,21 @@ class Upstream:
                     return found
                 self._changed.wait(left)
 
+    # ---- When it answers ----
+
+    def release(self, name: str) -> None:
+        """Lets go on what waits for this: `hold`, or one piece of `chunk_hold`."""
+        with self._changed:
+            self._released[name] += 1
+            self._changed.notify_all()
+
+    def _wait_for_release(self, name: str, count: int, timeout: float = 10) -> None:
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._released[name] >= count, timeout):
+                raise ConnectionError
+
+    # ---- Serving ----
+
     def _add(self, seen: Seen) -> None:
         with self._changed:
             self._seen.append(seen)
@@ -137,8 +156,6 @@ class Upstream:
         with self._changed:
             seen.complete = True
             self._changed.notify_all()
-
-    # ---- Serving ----
 
     def _accept(self) -> None:
         while not self._closing:
@@ -208,6 +225,8 @@ class Upstream:
 
     def _answer(self, client: socket.socket, connection: h11.Connection, orders: dict, seen: Seen) -> None:
         time.sleep(orders.get("delay_ms", 0) / 1000)
+        if "hold" in orders:
+            self._wait_for_release(orders["hold"], 1)
         fail = orders.get("fail")
         if fail == "reset":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -235,9 +254,12 @@ class Upstream:
             for index, piece in enumerate(pieces):
                 if index > 0:
                     time.sleep(orders.get("chunk_delay_ms", 0) / 1000)
+                    if "chunk_hold" in orders:
+                        self._wait_for_release(orders["chunk_hold"], index)
                 if fail == "body":
                     client.sendall(connection.send(h11.Data(data=piece[: max(1, len(piece) // 2)])))
-                    time.sleep(0.05)
+                    # The proxy passes on what it reads before the end.
+                    time.sleep(0.2)
                     raise ConnectionError
                 client.sendall(connection.send(h11.Data(data=piece)))
         client.sendall(connection.send(h11.EndOfMessage(headers=raw(orders.get("trailers", [])))) or b"")
