@@ -262,7 +262,9 @@ class Starter:
 
     def logs(self) -> list[str]:
         """The end of what each server wrote."""
-        return ["\n".join(proxy.server.book.lines[-60:]) for proxy in self._proxies]
+        texts = ("\n".join(proxy.server.book.lines[-60:]) for proxy in self._proxies)
+        # Plugins write any bytes; what runs side by side hands on none but text.
+        return [text.encode(errors="backslashreplace").decode() for text in texts]
 
     def close(self) -> None:
         for proxy in self._proxies:
