@@ -140,6 +140,17 @@ class Upstream:
             self._released[name] += 1
             self._changed.notify_all()
 
+    def _before_head(self, orders: dict) -> None:
+        time.sleep(orders.get("delay_ms", 0) / 1000)
+        if "hold" in orders:
+            self._wait_for_release(orders["hold"], 1)
+
+    def _before_piece(self, orders: dict, index: int) -> None:
+        if index > 0:
+            time.sleep(orders.get("chunk_delay_ms", 0) / 1000)
+            if "chunk_hold" in orders:
+                self._wait_for_release(orders["chunk_hold"], index)
+
     def _wait_for_release(self, name: str, count: int, timeout: float = 10) -> None:
         with self._changed:
             if not self._changed.wait_for(lambda: self._released[name] >= count, timeout):
@@ -224,9 +235,7 @@ class Upstream:
         self._complete(seen)
 
     def _answer(self, client: socket.socket, connection: h11.Connection, orders: dict, seen: Seen) -> None:
-        time.sleep(orders.get("delay_ms", 0) / 1000)
-        if "hold" in orders:
-            self._wait_for_release(orders["hold"], 1)
+        self._before_head(orders)
         fail = orders.get("fail")
         if fail == "reset":
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -252,10 +261,7 @@ class Upstream:
         client.sendall(connection.send(h11.Response(status_code=status, headers=raw(headers))))
         if not bodiless:
             for index, piece in enumerate(pieces):
-                if index > 0:
-                    time.sleep(orders.get("chunk_delay_ms", 0) / 1000)
-                    if "chunk_hold" in orders:
-                        self._wait_for_release(orders["chunk_hold"], index)
+                self._before_piece(orders, index)
                 if fail == "body":
                     client.sendall(connection.send(h11.Data(data=piece[: max(1, len(piece) // 2)])))
                     # The proxy passes on what it reads before the end.
@@ -291,12 +297,11 @@ class Upstream:
                     raise ConnectionError
             client.sendall(connection.data_to_send())
         orders = json.loads(seen.get("x-upstream"))
-        time.sleep(orders.get("delay_ms", 0) / 1000)
+        self._before_head(orders)
         headers = [(":status", str(orders.get("status", 200))), *orders.get("headers", [])]
         connection.send_headers(stream, raw(headers))
         for index, piece in enumerate(self._pieces(orders, seen)[0]):
-            if index > 0:
-                time.sleep(orders.get("chunk_delay_ms", 0) / 1000)
+            self._before_piece(orders, index)
             connection.send_data(stream, piece)
             client.sendall(connection.data_to_send())
         connection.send_headers(stream, raw(orders["trailers"]), end_stream=True)
