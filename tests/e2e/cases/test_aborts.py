@@ -15,8 +15,7 @@ LEAVING = pytest.mark.parametrize("leave", ["close", "reset"])
 
 def entered(proxy, case, callback, count=1):
     """Waits until a callback of the stream has run."""
-    book = proxy.server.book
-    return book.wait(lambda: len([one for one in book.reports.of(callback).entries if one.id == case]) >= count)
+    return proxy.server.book.wait(lambda: len(proxy.reported(case).of(callback).entries) >= count)
 
 
 def assert_ended(proxy, case):

@@ -165,12 +165,7 @@ def send_pieces(proxy, steps: list):
 
 def wait_for_pieces(proxy, case: str, count: int, callback: str = "request_body") -> bool:
     """Waits until the plugin has seen so many pieces of a body."""
-
-    def seen() -> bool:
-        entries = proxy.server.book.reports.of(callback).entries
-        return len([one for one in entries if one.id == case]) >= count
-
-    return proxy.server.book.wait(seen)
+    return proxy.server.book.wait(lambda: len(proxy.reported(case).of(callback).entries) >= count)
 
 
 @case("pieces of a response that come one after the other are shown one by one", envoy=AGREES)

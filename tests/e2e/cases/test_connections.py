@@ -263,8 +263,7 @@ def test_slow_body(proxy):
         case = connection.send_head("POST", headers=[("transfer-encoding", "chunked")], probe=steps)
         for piece in ("one", "two", "three"):
             connection.send_chunk(piece.encode())
-            book = proxy.server.book
-            assert book.wait(lambda: [one for one in book.reports if one.id == case and one.result == piece])  # noqa: B023
+            assert proxy.server.book.wait(lambda: piece in proxy.reported(case).results())  # noqa: B023
         connection.send_last_chunk()
         assert connection.read_reply(case).status == 200
     assert proxy.seen(case).body == b"onetwothree"

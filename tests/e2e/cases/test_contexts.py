@@ -12,8 +12,7 @@ NOBODY = 3_000_000_000
 def paused(proxy, connection, **options):
     """Sends a request that its plugin pauses in the request headers; its context, once it is."""
     case_id = connection.send_head(probe={"request_headers": [["park"], ["pause"]]}, **options)
-    book = proxy.server.book
-    (entry,) = book.wait(lambda: [one for one in book.reports if one.id == case_id])
+    (entry,) = proxy.server.book.wait(lambda: proxy.reported(case_id))
     return case_id, entry.context
 
 
@@ -133,14 +132,14 @@ def call_without_stream(serve, callback, calls):
     ticks = "configure: proxy_set_tick_period_milliseconds 50; tick: proxy_set_tick_period_milliseconds 0; "
     proxy = serve(bare((ticks if callback == "tick" else "") + f"{callback}: " + "; ".join(calls)))
     vm = proxy.get(bare="").reports[0].vm
-    book = proxy.server.book
-
     # A tick's first step ends the ticks.
     before = 1 if callback == "tick" else 0
-    results = book.wait(
-        lambda: (found := book.reports.of(vm=vm).results(callback))[before + len(calls) - 1 :] and found
-    )
-    return results[before:]
+
+    def results() -> list:
+        return proxy.server.book.reports.of(vm=vm).results(callback)[before:]
+
+    assert proxy.server.book.wait(lambda: len(results()) >= len(calls))
+    return results()
 
 
 @pytest.mark.parametrize("callback", ["configure", "tick"])

@@ -41,8 +41,7 @@ class Gate:
 
     def parked(self, case, callback):
         """Waits until a stream has come to the callback in which it pauses."""
-        book = self.proxy.server.book
-        found = book.wait(lambda: [one for one in book.reports.of(callback) if one.id == case])
+        found = self.proxy.server.book.wait(lambda: self.proxy.reported(case).of(callback))
         assert found, f"{callback} was not reached"
 
 
@@ -80,8 +79,7 @@ def test_headers_with_body(gate):
         connection.send_last_chunk()
         gate.parked(case, "request_headers")
         assert connection.quiet_for(0.1)
-        book = gate.proxy.server.book
-        assert [one.callback for one in book.reports if one.id == case] == ["request_headers"]
+        assert gate.proxy.reported(case).callbacks == ["request_headers"]
         assert not gate.proxy.reached_upstream(case)
         gate.release(["resume", "request"])
         assert connection.read_reply(case).status == 200
@@ -159,9 +157,8 @@ def test_response_body(gate):
     with gate.proxy.connect() as connection:
         on = {"response_body": [["unless_end", [["pause"]]], ["if_end", HOLD]]}
         case = connection.send_head(probe=on, upstream={"chunks": ["one", "two"], "chunked": True})
-        book = gate.proxy.server.book
-        assert book.wait(
-            lambda: [one for one in book.reports.of("response_body") if one.id == case and one.arguments[1]]
+        assert gate.proxy.server.book.wait(
+            lambda: any(one.arguments[1] for one in gate.proxy.reported(case).of("response_body").entries)
         )
         connection.socket.settimeout(0.1)
         early = b""
@@ -209,7 +206,7 @@ def test_response_while_request_goes_on(gate):
         book = gate.proxy.server.book
 
         def chunks() -> int:
-            return len([one for one in book.reports.of("request_body") if one.id == case])
+            return len(gate.proxy.reported(case).of("request_body"))
 
         connection.send_chunk(b"one")
         gate.parked(case, "response_headers")
@@ -239,8 +236,7 @@ def test_request_while_response_goes_on(gate):
         )
         connection.send_chunk(b"first")
         gate.parked(case, "request_body")
-        book = gate.proxy.server.book
-        assert book.wait(lambda: len([one for one in book.reports.of("response_body") if one.id == case]) > 0)
+        assert gate.proxy.server.book.wait(lambda: gate.proxy.reported(case).of("response_body"))
         gate.release(["resume", "request"])
         connection.send_last_chunk()
         reply = connection.read_reply(case)
