@@ -146,9 +146,7 @@ static void lifecycle(const proxywasm_chain *chain, bool with_body, struct excha
         failed |= proxywasm_stream_on_request_body(stream, &chunk, 1, true, &outcome);
     }
     failed |= proxywasm_stream_on_response_headers(stream, RESPONSE_HEADERS, true, &outcome);
-    failed |= proxywasm_stream_log(stream);
-    failed |= proxywasm_stream_done(stream);
-    proxywasm_stream_free(stream);
+    proxywasm_stream_complete(stream);
     check(failed, "a request");
 }
 

@@ -88,9 +88,7 @@ exchange::exchange(event_loop &loop, connection &client) : loop_(loop), client_(
 }
 
 exchange::~exchange() {
-  // Envoy's order for HTTP: log, done, delete.
-  (void)stream_->log();
-  (void)stream_->done();
+  stream_->complete();
 }
 
 void exchange::advance() {

@@ -1946,6 +1946,15 @@ int32_t proxywasm_stream_done(const struct proxywasm_stream *stream);
 void proxywasm_stream_free(struct proxywasm_stream *stream);
 
 /**
+ * `proxywasm_stream_log` and `proxywasm_stream_free` in one call, which costs less than the two: for a proxy that ends a stream when it has
+ * logged. What a plugin asks of the stream while it logs (to close it, say) is past doing. TCP streams get done before they log, as in
+ * Envoy.
+ *
+ * Inside a callback of the worker, or on another thread, nothing happens and the handle stays good. NULL does nothing.
+ */
+void proxywasm_stream_complete(struct proxywasm_stream *stream);
+
+/**
  * Delivers the answer to an HTTP call (`proxy_on_http_call_response`). `response` NULL means that the call failed: refused, reset, timed
  * out. Read before this returns. Allowed inside callbacks, also in `http_call` itself: then the guest is called when the outer call returns.
  *

@@ -1098,6 +1098,8 @@ class stream {
   }
   std::int32_t log() const noexcept { return proxywasm_stream_log(get()); }
   std::int32_t done() const noexcept { return proxywasm_stream_done(get()); }
+  /// Logs, and ends the stream at once: cheaper than `log` and the destructor. Empty afterwards.
+  void complete() noexcept { proxywasm_stream_complete(stream_.release()); }
   proxywasm_stream *get() const noexcept { return stream_.get(); }
 
  private:

@@ -40,9 +40,13 @@ impl Body {
         self.len == 0
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
-        self.segments.clear();
-        self.len = 0;
+        // No segment is empty, so the length tells of them, too. Most bodies are empty whenever they are cleared.
+        if self.len != 0 {
+            self.segments.clear();
+            self.len = 0;
+        }
     }
 
     pub(crate) fn push(&mut self, chunk: Chunk) {

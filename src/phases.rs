@@ -251,32 +251,35 @@ impl<'a> Progress<'a> {
     }
 
     fn headers_at(&mut self, first: usize, end: bool) {
+        let direction = self.direction;
+        let (phase, map) = match (self.stream.kind(), direction) {
+            (StreamKind::Tcp, _) => (Phases::NEW_CONNECTION, MapType::RequestHeaders),
+            (_, Direction::Request) => (Phases::REQUEST_HEADERS, MapType::RequestHeaders),
+            (_, Direction::Response) => (Phases::RESPONSE_HEADERS, MapType::ResponseHeaders),
+        };
         for position in first..self.stream.chain.len() {
             let index = self.index(position);
-            let (phase, map) = match (self.stream.kind(), self.direction) {
-                (StreamKind::Tcp, _) => (Phases::NEW_CONNECTION, MapType::RequestHeaders),
-                (_, Direction::Request) => (Phases::REQUEST_HEADERS, MapType::RequestHeaders),
-                (_, Direction::Response) => (Phases::RESPONSE_HEADERS, MapType::ResponseHeaders),
-            };
             let status = match self.turn(index, phase) {
                 Turn::Stop => return,
                 Turn::Skip => 0,
                 Turn::Call => {
-                    let count = if phase == Phases::NEW_CONNECTION { 0 } else { self.count(map) };
-                    let result = match phase {
-                        Phases::NEW_CONNECTION => {
-                            self.stream.call(index, "proxy_on_new_connection", |exports, store, id| {
-                                exports.on_new_connection.as_ref().map_or(Ok(0), |f| f.call(store, (id,)))
-                            })
-                        }
-                        Phases::REQUEST_HEADERS => {
-                            self.stream.call(index, "proxy_on_request_headers", |exports, store, id| {
-                                exports.on_request_headers.as_ref().map_or(Ok(0), |f| f.call(store, id, count, end))
-                            })
-                        }
-                        _ => self.stream.call(index, "proxy_on_response_headers", |exports, store, id| {
-                            exports.on_response_headers.as_ref().map_or(Ok(0), |f| f.call(store, id, count, end))
-                        }),
+                    let result = if phase == Phases::NEW_CONNECTION {
+                        self.stream.call(index, "proxy_on_new_connection", |exports, store, id| {
+                            exports.on_new_connection.as_ref().map_or(Ok(0), |f| f.call(store, (id,)))
+                        })
+                    } else {
+                        let count = self.count(map);
+                        let name = match direction {
+                            Direction::Request => "proxy_on_request_headers",
+                            Direction::Response => "proxy_on_response_headers",
+                        };
+                        self.stream.call(index, name, |exports, store, id| {
+                            let callback = match direction {
+                                Direction::Request => &exports.on_request_headers,
+                                Direction::Response => &exports.on_response_headers,
+                            };
+                            callback.as_ref().map_or(Ok(0), |f| f.call(store, id, count, end))
+                        })
                     };
                     match self.settle(index, result) {
                         Some(status) => status,

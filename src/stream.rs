@@ -308,13 +308,17 @@ impl Stream {
         callback: &'static str,
         run: impl FnOnce(&crate::exports::Exports, &mut wasmtime::Store<crate::vm::VmState>, u32) -> wasmtime::Result<R>,
     ) -> Result<R> {
-        let leg = &self.legs[index];
-        let vm = leg.vm.borrow().as_ref().map(|(vm, _)| vm.clone());
-        let Some(vm) = vm else {
-            return Err(Error::new(ErrorKind::GuestUnavailable, "the plugin has no VM"));
-        };
-        let id = leg.context.get();
+        let (vm, id) = self.guest(index)?;
         vm.call(Context::Stream(self.clone(), index), callback, |exports, store| run(exports, store, id))
+    }
+
+    /// The VM of a plugin, and the id of its context there.
+    fn guest(&self, index: usize) -> Result<(Rc<Vm>, u32)> {
+        let leg = &self.legs[index];
+        match &*leg.vm.borrow() {
+            Some((vm, _)) => Ok((vm.clone(), leg.context.get())),
+            None => Err(Error::new(ErrorKind::GuestUnavailable, "the plugin has no VM")),
+        }
     }
 
     /// The VM of a plugin has failed. A direction that it paused is resumed, so that its policy can take effect.
@@ -431,6 +435,10 @@ impl StreamHandle {
         Ok(Self { stream: Stream::new(chain, kind, data) })
     }
 
+    pub(crate) fn chain(&self) -> &Chain {
+        &self.stream.chain
+    }
+
     fn enter<R>(&self, run: impl FnOnce(&Rc<Stream>) -> R) -> Result<R> {
         self.stream.chain.services.enter(|| run(&self.stream))
     }
@@ -516,24 +524,22 @@ impl StreamHandle {
 
     /// The stream is complete: plugins may log. Header maps can be read, not changed.
     pub fn log(&self) -> Result<()> {
-        self.enter(|stream| {
-            stream.logging.set(true);
-            let result = stream.tell_all(Some(Phases::LOG), true, "proxy_on_log", &|exports, store, id| {
-                exports.on_log.as_ref().map_or(Ok(()), |log| log.call(store, (id,)))
-            });
-            stream.logging.set(false);
-            result
-        })?
+        self.enter(|stream| stream.log_all())?
     }
 
     /// Nothing more will come: plugins are told. Their answer does not count for streams, as in Envoy.
     pub fn done(&self) -> Result<()> {
-        self.enter(|stream| stream.finish_plugins())?
+        self.enter(|stream| stream.done_all())?
     }
 
     /// Ends the stream: `done` if it was not called, then the contexts are deleted.
     pub fn finish(&self) -> Result<()> {
-        self.enter(|stream| stream.delete_contexts())?
+        self.enter(|stream| stream.end(false))?
+    }
+
+    /// `log` and `finish` at once.
+    pub fn complete(&self) -> Result<()> {
+        self.enter(|stream| stream.end(true))?
     }
 }
 
@@ -593,7 +599,16 @@ impl Stream {
         result
     }
 
-    fn finish_plugins(self: &Rc<Self>) -> Result<()> {
+    fn log_all(self: &Rc<Self>) -> Result<()> {
+        self.logging.set(true);
+        let result = self.tell_all(Some(Phases::LOG), true, "proxy_on_log", &|exports, store, id| {
+            exports.on_log.as_ref().map_or(Ok(()), |log| log.call(store, (id,)))
+        });
+        self.logging.set(false);
+        result
+    }
+
+    fn done_all(self: &Rc<Self>) -> Result<()> {
         if self.done.replace(true) {
             return Ok(());
         }
@@ -602,13 +617,52 @@ impl Stream {
         })
     }
 
-    fn delete_contexts(self: &Rc<Self>) -> Result<()> {
-        let result = self.finish_plugins();
-        let result = result.and(self.tell_all(None, false, "proxy_on_delete", &|exports, store, id| {
-            exports.on_delete.as_ref().map_or(Ok(()), |delete| delete.call(store, (id,)))
-        }));
+    /// Ends the stream; `log`: plugins log, in Envoy's order for the kind of stream.
+    fn end(self: &Rc<Self>, log: bool) -> Result<()> {
+        let mut result = Ok(());
+        // Of several plugins each is told the one before any is told the other; of one there is no other.
+        let alone = self.legs.len() == 1 && self.kind == StreamKind::Http && !self.done.get();
+        if log && !alone {
+            if self.kind == StreamKind::Tcp {
+                result = result.and(self.done_all());
+            }
+            result = result.and(self.log_all());
+        }
+        let log = log && alone && self.plugin(0).phases().has(Phases::LOG);
+        if log && !self.has_context(0) {
+            result = result.and(self.create_context(0));
+        }
+        let done = !self.done.replace(true);
+        for index in 0..self.legs.len() {
+            if self.is_live(index) {
+                result = result.and(self.end_plugin(index, log, done));
+            }
+        }
         self.abandon();
         result
+    }
+
+    /// The last callbacks of a plugin.
+    fn end_plugin(self: &Rc<Self>, index: usize, log: bool, done: bool) -> Result<()> {
+        let (vm, id) = self.guest(index)?;
+        vm.visit(Context::Stream(self.clone(), index), |visit| {
+            if log {
+                self.logging.set(true);
+                let logged = visit.call("proxy_on_log", |exports, store| {
+                    exports.on_log.as_ref().map_or(Ok(()), |log| log.call(store, (id,)))
+                });
+                self.logging.set(false);
+                logged?;
+            }
+            if done {
+                visit.call("proxy_on_done", |exports, store| {
+                    exports.on_done.as_ref().map_or(Ok(1), |done| done.call(store, (id,)))
+                })?;
+            }
+            visit.call("proxy_on_delete", |exports, store| {
+                exports.on_delete.as_ref().map_or(Ok(()), |delete| delete.call(store, (id,)))
+            })
+        })
     }
 
     /// Takes the contexts out of their VMs without running guests.

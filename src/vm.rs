@@ -58,9 +58,9 @@ pub(crate) struct VmState {
     pub(crate) limiter: MemoryLimiter,
     pub(crate) stdio: Stdio,
     /// Buffers for values on their way between host and guest, kept so that hostcalls do not allocate.
-    pub(crate) value: Vec<u8>,
-    pub(crate) name: Vec<u8>,
-    pub(crate) pairs: PairList,
+    pub(crate) value: RefCell<Vec<u8>>,
+    pub(crate) name: RefCell<Vec<u8>>,
+    pub(crate) pairs: RefCell<PairList>,
     next_context: u32,
     /// Every id has been given once: from now on one may be in use.
     context_ids_used_up: bool,
@@ -104,6 +104,29 @@ pub(crate) struct Vm {
     on_failure: Option<OnFailure>,
 }
 
+/// Callbacks that run one after the other in one context.
+pub(crate) struct Visit<'a> {
+    exports: &'a Exports,
+    store: &'a mut Store<VmState>,
+    ticks: u64,
+    /// The one that runs.
+    callback: &'static str,
+}
+
+impl Visit<'_> {
+    /// Runs a callback, with the whole time that one may take.
+    pub(crate) fn call<R>(
+        &mut self,
+        callback: &'static str,
+        run: impl FnOnce(&Exports, &mut Store<VmState>) -> wasmtime::Result<R>,
+    ) -> wasmtime::Result<R> {
+        self.callback = callback;
+        self.store.set_epoch_deadline(self.ticks);
+        self.store.data_mut().effective = None;
+        run(self.exports, self.store)
+    }
+}
+
 /// Is told that a VM has failed.
 pub(crate) type OnFailure = Box<dyn Fn(&Vm)>;
 
@@ -132,9 +155,9 @@ impl Vm {
             next_call: 0,
             limiter: MemoryLimiter::new(&plugin.config().limits),
             stdio: Stdio::default(),
-            value: Vec::new(),
-            name: Vec::new(),
-            pairs: PairList::new(),
+            value: RefCell::default(),
+            name: RefCell::default(),
+            pairs: RefCell::default(),
             next_context: 0,
             context_ids_used_up: false,
         };
@@ -223,7 +246,8 @@ impl Vm {
         ticks: u64,
         run: impl FnOnce(&Exports, &mut Store<VmState>) -> wasmtime::Result<R>,
     ) -> Result<R> {
-        let mut store = self.begin(context, ticks)?;
+        let mut store = self.begin(context)?;
+        store.set_epoch_deadline(ticks);
         match run(&self.exports, &mut store) {
             Ok(value) => {
                 self.end(store);
@@ -233,24 +257,43 @@ impl Vm {
         }
     }
 
-    /// What comes before each callback. Not inlined, like what comes after it: a proxy does much between two requests, and finds
-    /// little code in the cache.
+    /// Runs several callbacks in a row in one context, for little more than one call costs beside them. What hostcalls put off is
+    /// done after the last.
+    pub(crate) fn visit(
+        &self,
+        context: Context,
+        run: impl FnOnce(&mut Visit<'_>) -> wasmtime::Result<()>,
+    ) -> Result<()> {
+        let ticks = context.plugin().deadline_ticks;
+        let mut store = self.begin(context)?;
+        let mut visit = Visit { exports: &self.exports, store: &mut store, ticks, callback: "" };
+        let (result, callback) = (run(&mut visit), visit.callback);
+        match result {
+            Ok(()) => {
+                self.end(store);
+                Ok(())
+            }
+            Err(error) => Err(self.fail(store, &error, callback)),
+        }
+    }
+
+    /// What comes before each callback, or each visit. Not inlined, like what comes after it: a proxy does much between two requests,
+    /// and finds little code in the cache.
     #[inline(never)]
-    fn begin(&self, context: Context, ticks: u64) -> Result<RefMut<'_, Store<VmState>>> {
+    fn begin(&self, context: Context) -> Result<RefMut<'_, Store<VmState>>> {
         if self.failed.get() || self.services.is_closed() {
             return Err(Error::new(ErrorKind::GuestUnavailable, "the VM of the plugin has failed"));
         }
         let Ok(mut store) = self.store.try_borrow_mut() else {
             return Err(Error::new(ErrorKind::Internal, "the VM runs already"));
         };
-        store.set_epoch_deadline(ticks);
         let state = store.data_mut();
         state.current = Some(context);
         state.limiter.refused = false;
         Ok(store)
     }
 
-    /// What comes after a callback that has returned.
+    /// What comes after a callback, or a visit, that has returned.
     #[inline(never)]
     fn end(&self, mut store: RefMut<'_, Store<VmState>>) {
         let state = store.data_mut();

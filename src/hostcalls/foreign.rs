@@ -14,7 +14,7 @@ pub(super) fn call(
     out_result: u32,
     out_len: u32,
 ) -> HostcallResult {
-    let mut result = std::mem::take(&mut cx.data_mut().value);
+    let mut result = cx.data().value.take();
     result.clear();
     let status = {
         let (memory, state) = parts(cx)?;
@@ -26,7 +26,7 @@ pub(super) fn call(
     };
     let dropped = out_result == 0 || out_len == 0 || (status.is_err() && result.is_empty());
     let given = if dropped { Ok(()) } else { give(cx, &result, out_result, out_len) };
-    cx.data_mut().value = result;
+    cx.data().value.replace(result);
     given?;
     Ok(status?)
 }

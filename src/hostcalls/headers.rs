@@ -41,6 +41,7 @@ fn writable(state: &VmState, map: MapType) -> Result<&Rc<Stream>, Status> {
 }
 
 /// A name in lower case: as the guest gave it where that will do, otherwise in `buffer`.
+#[inline]
 fn lower<'a>(name: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
     if !has_upper(name) {
         return name;
@@ -51,6 +52,7 @@ fn lower<'a>(name: &'a [u8], buffer: &'a mut Vec<u8>) -> &'a [u8] {
 }
 
 /// Whether there is a capital letter. Eight bytes at a time: this is run for each header that a guest names.
+#[inline]
 fn has_upper(name: &[u8]) -> bool {
     const EACH: u64 = 0x0101_0101_0101_0101;
     // The top bit of each byte tells, which no sum of the others reaches from a byte next to it.
@@ -68,11 +70,8 @@ fn has_upper(name: &[u8]) -> bool {
 pub(super) fn get(cx: &mut Cx<'_>, map: u32, name: u32, name_len: u32, out_value: u32, out_len: u32) -> HostcallResult {
     let map = map_type(map)?;
     give_value(cx, out_value, out_len, |memory, state, value| {
-        let mut buffer = std::mem::take(&mut state.name);
-        let name = lower(memory::read(memory, name, name_len)?, &mut buffer);
-        let result = find(state, map, name, value);
-        state.name = buffer;
-        match result {
+        let mut buffer = state.name.borrow_mut();
+        match find(state, map, lower(memory::read(memory, name, name_len)?, &mut buffer), value) {
             // ABI 0.1.0 could not tell a missing header from an empty one.
             Err(Status::NotFound) if !state.abi.missing_header_is_not_found() => Ok(()),
             result => result,
@@ -99,10 +98,10 @@ fn with_list<R>(
     cx: &mut Cx<'_>,
     run: impl FnOnce(&mut Cx<'_>, &mut PairList) -> HostcallResult<R>,
 ) -> HostcallResult<R> {
-    let mut list = std::mem::take(&mut cx.data_mut().pairs);
+    let mut list = cx.data().pairs.take();
     list.clear();
     let result = run(cx, &mut list);
-    cx.data_mut().pairs = list;
+    cx.data().pairs.replace(list);
     result
 }
 
@@ -148,14 +147,11 @@ fn change(
 ) -> HostcallResult {
     let map = map_type(map)?;
     let (memory, state) = parts(cx)?;
-    let (mut name, mut list) = (std::mem::take(&mut state.name), std::mem::take(&mut state.pairs));
-    let result = writable(state, map).and_then(|stream| {
-        run(memory, &*state.services.host, stream.data(), map, &mut name, &mut list)?;
-        stream.map_changed(map);
-        Ok(())
-    });
-    (state.name, state.pairs) = (name, list);
-    Ok(result?)
+    let stream = writable(state, map)?;
+    let (mut name, mut list) = (state.name.borrow_mut(), state.pairs.borrow_mut());
+    run(memory, &*state.services.host, stream.data(), map, &mut name, &mut list)?;
+    stream.map_changed(map);
+    Ok(())
 }
 
 pub(super) fn add(cx: &mut Cx<'_>, map: u32, name: u32, name_len: u32, value: u32, len: u32) -> HostcallResult {

@@ -292,16 +292,16 @@ fn give_value(
     cx: &mut Cx<'_>,
     out_value: u32,
     out_len: u32,
-    read: impl FnOnce(&mut [u8], &mut VmState, &mut Vec<u8>) -> Result<(), Status>,
+    read: impl FnOnce(&[u8], &VmState, &mut Vec<u8>) -> Result<(), Status>,
 ) -> HostcallResult {
-    let mut value = std::mem::take(&mut cx.data_mut().value);
-    value.clear();
-    let result = parts(cx).and_then(|(memory, state)| {
+    let (memory, state) = parts(cx)?;
+    let len = {
+        let mut value = state.value.borrow_mut();
+        value.clear();
         read(memory, state, &mut value)?;
-        Ok(check_places(memory, out_value, out_len)?)
-    });
-    let result = result
-        .and_then(|()| give_checked(cx, value.len(), out_value, out_len, |memory, _| memory.copy_from_slice(&value)));
-    cx.data_mut().value = value;
-    result
+        check_places(memory, out_value, out_len)?;
+        value.len()
+    };
+    // The allocator, which runs meanwhile, may call nothing that uses the buffer.
+    give_checked(cx, len, out_value, out_len, |memory, state| memory.copy_from_slice(&state.value.borrow()))
 }

@@ -351,8 +351,56 @@ fn every_plugin_is_logged_and_deleted_in_order() {
     stream.log().unwrap();
     stream.finish().unwrap();
     let expected =
-        ["first: log 2", "second: log 2", "first: done 2", "second: done 2", "first: delete 2", "second: delete 2"];
+        ["first: log 2", "second: log 2", "first: done 2", "first: delete 2", "second: done 2", "second: delete 2"];
     assert_eq!(log(&setup), expected);
+
+    let stream = setup.http(1);
+    stream.on_headers(Request, 0, true).unwrap();
+    stream.complete().unwrap();
+    assert_eq!(log(&setup), expected.map(|line| line.replace('2', "3")));
+}
+
+#[test]
+fn what_has_been_said_at_the_end_is_not_said_again() {
+    let setup = chain(&[Guest::new().log("log").log("done").log("delete")]);
+    let stream = setup.http(1);
+    stream.on_headers(Request, 0, true).unwrap();
+    stream.complete().unwrap();
+    assert_eq!(log(&setup), ["first: log 2", "first: done 2", "first: delete 2"]);
+    stream.complete().unwrap();
+    stream.finish().unwrap();
+    assert!(log(&setup).is_empty());
+
+    let stream = setup.http(1);
+    stream.on_headers(Request, 0, true).unwrap();
+    stream.done().unwrap();
+    stream.complete().unwrap();
+    assert_eq!(log(&setup), ["first: done 3", "first: log 3", "first: delete 3"]);
+}
+
+#[test]
+fn a_stream_without_request_headers_gets_its_context_to_log() {
+    let setup = chain(&[Guest::new().log("context_create").log("log").log("delete")]);
+    log(&setup);
+    setup.http(1).complete().unwrap();
+    assert_eq!(log(&setup), ["first: context_create 2 1", "first: log 2", "first: delete 2"]);
+}
+
+#[test]
+fn a_plugin_that_fails_while_it_logs_hears_no_more_and_the_others_do() {
+    let traps = || Guest::new().quiet("log", "(unreachable)").log("done");
+    let alone = chain(&[traps()]);
+    let before = chain(&[traps(), Guest::new().log("log").log("done").log("delete")]);
+    let others: [&[&str]; 2] = [&[], &["second: log 2", "second: done 2", "second: delete 2"]];
+    for (setup, others) in [alone, before].iter().zip(others) {
+        let stream = setup.http(1);
+        stream.on_headers(Request, 0, true).unwrap();
+        let error = stream.complete().unwrap_err();
+        assert!(error.to_string().contains("failed in proxy_on_log"), "{error}");
+        let said = log(setup);
+        assert!(said[0].contains("failed in proxy_on_log"), "{said:?}");
+        assert_eq!(said[1..], *others);
+    }
 }
 
 #[test]

@@ -127,8 +127,8 @@ fn a_stream_replays_the_start_of_each_root_context_and_ends_none() {
         "bb: context_create 4 3",
         "bb: request_headers 4 0 1",
         "a: done 2",
-        "bb: done 4",
         "a: delete 2",
+        "bb: done 4",
         "bb: delete 4",
     ];
     assert_eq!(log_by_plugin(&setup.mock), expected);

@@ -69,13 +69,21 @@ static void whole_exchange(void)
     CHECK_OK(proxywasm_worker_is_idle(rig.worker, &idle));
     CHECK(idle);
 
+    fake_stream_init(&data);
+    stream = rig_stream(&rig, &data);
+    CHECK_OK(proxywasm_stream_on_request_headers(stream, 3, true, &outcome));
+    fake_host_forget(&rig.host);
+    proxywasm_stream_complete(stream);
+    CHECK(strncmp(rig.host.log, "on_log\n", 7) == 0);
+    CHECK(strstr(rig.host.log, "on_done\non_delete\n") != NULL);
+
     proxywasm_worker_stats stats = {.struct_size = sizeof stats};
     CHECK_OK(proxywasm_worker_get_stats(rig.worker, &stats));
     CHECK_INT(stats.vms, 1);
     CHECK_INT(stats.vms_created, 1);
     CHECK_INT(stats.vms_failed, 0);
     CHECK_INT(stats.streams, 0);
-    CHECK_INT(stats.streams_created, 1);
+    CHECK_INT(stats.streams_created, 2);
     CHECK_INT(stats.callouts, 0);
     CHECK(stats.memory >= 65536 && stats.memory < 16u << 20);
     rig_close(&rig);
@@ -108,6 +116,12 @@ static void tcp_connection(void)
     CHECK_TEXT(rig.host.log,
                "on_create 1\non_new_connection\non_downstream 5 0\nbody 0 bytes\non_upstream 5 1\nbody 0 "
                "bytes\nprepend 0\non_upstream_close 2\non_downstream_close 1\non_done\non_log\non_delete\n");
+
+    fake_host_forget(&rig.host);
+    REQUIRE_OK(proxywasm_stream_new(rig.chain, PROXYWASM_STREAM_KIND_TCP, &data, &stream));
+    CHECK_OK(proxywasm_stream_on_new_connection(stream, &outcome));
+    proxywasm_stream_complete(stream);
+    CHECK_TEXT(rig.host.log, "on_create 1\non_new_connection\non_done\non_log\non_delete\n");
 
     proxywasm_stream *http = rig_stream(&rig, &data);
     CHECK_RESULT(proxywasm_stream_on_new_connection(http, &outcome), UNSUPPORTED);

@@ -446,8 +446,7 @@ ngx_http_proxywasm_finish(ngx_http_proxywasm_ctx_t *ctx)
 
     ctx->logging = 1;
 
-    (void) proxywasm_stream_log(ctx->stream);
-    proxywasm_stream_free(ctx->stream);
+    proxywasm_stream_complete(ctx->stream);
 
     ctx->stream = NULL;
 
