@@ -44,7 +44,7 @@ class plugin_stream : public header_reader {
   // A call that runs over the stream is over.
   virtual void dropped(call &one) noexcept = 0;
 
-  // Makes what `commit_drive` needs, unless it is there. On the stream's own thread.
+  // Makes what `commit_drive` needs, unless it is there. Inside the worker, on the stream's thread or the main one.
   virtual void prepare_to_drive() = 0;
   // Asks for a call of worker::drive on the stream's thread. From any thread.
   virtual void commit_drive() noexcept = 0;

@@ -61,16 +61,16 @@ module_config *worker::enter(module_config *acting) {
 
 void worker::leave(module_config *before) noexcept {
   if (depth_ == 1) {
-    if (first_ != nullptr && wanted_here_.load(std::memory_order_relaxed)) {
-      drive();
-    }
     while (!unstarted_.empty()) {
       start_calls();
     }
     if (timeout_changed_) {
       set_alarm();
+      remind();  // in place of the alarm that the main thread had set when it could not get in
     }
-    if (driver_ == nullptr && first_ != nullptr && (has_timeout_ || woken_.load(std::memory_order_relaxed))) {
+    // A driver costs something, so there is none until it may be needed: when the worker is woken, or a stream waits for its plugin.
+    if (driver_ == nullptr && first_ != nullptr &&
+        (has_timeout_ || woken_.load(std::memory_order_relaxed) || first_->is_waiting())) {
       elect();
     }
   }
@@ -143,6 +143,10 @@ plugin_stream *worker::reach(void *stream) const noexcept {
 // ---- Being woken -----------------------------------------------------------------------------------------------------
 
 // Another stream wakes the worker's thread from now on, or none.
+//
+// The main thread comes here when the worker is woken for the first time and its newest stream waits for nobody but Envoy. What Envoy
+// makes for a driver refers to the stream, which the lock keeps, and to the dispatcher of its thread, so it can be made there; made
+// beforehand, it would cost each request.
 void worker::elect() noexcept {
   plugin_stream *next = first_;
   if (next != nullptr) {
@@ -207,7 +211,6 @@ void worker::on_main_event(module_config &acting) noexcept {
   constexpr std::chrono::milliseconds soon(2);
   if (!lock_.try_lock()) {
     // A guest runs. The worker's thread may be done soon, and then has no reason to look.
-    wanted_here_.store(true, std::memory_order_relaxed);
     try {
       owner_.clock().set(*this, std::chrono::steady_clock::now() + soon);
     } catch (...) {
@@ -221,12 +224,11 @@ void worker::on_main_event(module_config &acting) noexcept {
   } else if (driver_ != nullptr) {
     remind();
   } else {
-    wanted_here_.store(true, std::memory_order_relaxed);
+    elect();
   }
 }
 
 void worker::drive() noexcept {
-  wanted_here_.store(false, std::memory_order_relaxed);
   std::vector<std::function<void()>> inbox;
   {
     const std::lock_guard<std::mutex> hold(signal_lock_);

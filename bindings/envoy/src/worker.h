@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The library's worker for one of Envoy's worker threads.
 //
-// Its guests run on two threads in turn, under its lock: Envoy's worker thread, and, while no stream of the worker lives,
-// Envoy's main thread, which configures plugins and runs their ticks where no stream wakes the worker thread.
+// Its guests run on two threads in turn, under its lock: Envoy's worker thread, and Envoy's main thread, which configures plugins,
+// and works on ticks, notices and answers while no stream of the worker lives.
 
 #pragma once
 
@@ -57,7 +57,7 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   proxywasm::chain make_chain(const proxywasm::instance &instance, proxywasm::isolation isolation);
   void began(plugin_stream &stream) noexcept;
   void ended(plugin_stream &stream) noexcept;
-  // The driver's event has come.
+  // Does what is due: on the driver's event, or on the main thread while no stream lives.
   void drive() noexcept;
   call *find_call(proxywasm_token token) noexcept;
   // Gives it away: it is over.
@@ -174,8 +174,6 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
 
   // Somebody has woken the worker once, so it may be woken again while its streams wait.
   std::atomic<bool> woken_{false};
-  // The main thread could not drive and no stream could be asked: the next hook does it.
-  std::atomic<bool> wanted_here_{false};
 };
 
 }  // namespace proxywasm_envoy

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+from contextlib import contextmanager
+
 import pytest
 from kit.cases import AGREES, case
 from kit.client import eventually, new_case_id
@@ -234,3 +236,51 @@ def test_workers(serve):
     book = proxy.server.book
     popped = book.wait(lambda: len(found := book.reports.results("queue_ready", "queue_pop")) >= 12 and found)
     assert popped == [f"item {index}" for index in range(12)]
+
+
+# ---- From one worker to another ----
+
+
+@contextmanager
+def stream_with_queue(serve, ready, *steps, **options):
+    """A stream on one of two workers that has registered the queue "q": the proxy, its connection and case. `ready` is done for it
+    when the queue is."""
+    proxy = serve(probe(on={"queue_ready": [["queue_pop", "q"], ["each_parked", ready]]}, vm_id="receiver"), workers=2)
+    with proxy.connect() as connection:
+        case = connection.send_head(probe={"request_headers": [["queue_register", "q"], ["park"], *steps]}, **options)
+        assert proxy.server.book.wait(lambda: proxy.reported(case).of(op="queue_register"))
+        yield proxy, connection, case
+
+
+def push_elsewhere(proxy, case):
+    """Pushes to the queue of this stream from another worker."""
+    own = proxy.reported(case)[0].vm
+    push = {"request_headers": [["queue_resolve", "receiver", "q"], ["queue_push", "q", "item"]]}
+    for _ in range(100):
+        with proxy.connect() as connection:
+            if connection.read_reply(connection.send_head()).reports[0].vm != own:
+                pushed = connection.read_reply(connection.send_head(probe=push))
+                assert pushed.reports.results(op="queue_push") == [True]
+                return
+    pytest.fail("all connections are for one worker")
+
+
+@case("what another worker pushes reaches a worker whose only stream waits, and changes and resumes it", envoy=AGREES)
+def test_notice_from_other_worker(serve):
+    ready = [["add", "request_headers", "x-notice", "here"], ["resume", "request"]]
+    with stream_with_queue(serve, ready, ["pause"]) as (proxy, connection, case):
+        push_elsewhere(proxy, case)
+        assert connection.read_reply(case).seen.get("x-notice") == "here"
+
+
+@case("what another worker pushes reaches a worker whose only stream waits for the upstream", envoy=AGREES)
+def test_notice_while_upstream_waits(serve, name):
+    ready = [["property", ["source", "address"]]]
+    with stream_with_queue(serve, ready, upstream={"hold": name}) as (proxy, connection, case):
+        assert proxy.upstream.wait(case)
+        push_elsewhere(proxy, case)
+        book = proxy.server.book
+        address, port = connection.socket.getsockname()
+        assert book.wait(lambda: book.reports.results("queue_ready", "property")) == [f"{address}:{port}"]
+        proxy.upstream.release(name)
+        assert connection.read_reply(case).status == 200
