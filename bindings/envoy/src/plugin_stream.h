@@ -32,7 +32,7 @@ class plugin_stream : public header_reader {
   virtual void resume(proxywasm::direction way) = 0;
   virtual void close(proxywasm::stream_type which) = 0;
 
-  // Calls of plugins. All on the stream's own thread.
+  // Calls of plugins. All but `dropped` on the stream's own thread.
   // Whether there is a cluster of that name.
   virtual bool finds_cluster(std::string_view name) = 0;
   // Whether a plugin makes it wait, so that it will be there when an answer comes.
@@ -41,7 +41,7 @@ class plugin_stream : public header_reader {
   virtual abi::callout_init_result start(call &one) = 0;
   virtual bool send(call &one, std::string_view bytes, bool end_of_stream) = 0;
   virtual void reset(call &one) = 0;
-  // A call that runs over the stream is over.
+  // A call that runs over the stream is over, or nothing more is wanted of it.
   virtual void dropped(call &one) noexcept = 0;
 
   // Makes what `commit_drive` needs, unless it is there. Inside the worker, on the stream's thread or the main one.

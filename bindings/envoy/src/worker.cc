@@ -137,7 +137,7 @@ void worker::ended(plugin_stream &stream) noexcept {
 }
 
 plugin_stream *worker::reach(void *stream) const noexcept {
-  return stream != nullptr && pthread_equal(pthread_self(), home_) ? to_stream(stream) : nullptr;
+  return stream != nullptr && is_home() ? to_stream(stream) : nullptr;
 }
 
 // ---- Being woken -----------------------------------------------------------------------------------------------------
@@ -318,10 +318,18 @@ void worker::start_calls() noexcept {
 }
 
 bool worker::send(call &one, std::string_view bytes, bool end_of_stream) {
-  if (one.carrier != nullptr) {
+  if (one.carrier == nullptr) {
+    owner_.calls().send(one.id, std::string(bytes), end_of_stream);
+    return true;
+  }
+  if (is_home()) {
     return one.carrier->send(one, bytes, end_of_stream);
   }
-  owner_.calls().send(one.id, std::string(bytes), end_of_stream);
+  later([this, token = one.token(), bytes = std::string(bytes), end_of_stream] {
+    if (call *same = find_call(token)) {
+      (void)send(*same, bytes, end_of_stream);
+    }
+  });
   return true;
 }
 
@@ -329,11 +337,12 @@ void worker::abandon(call &one) {
   if (!one.started) {
     return;
   }
-  if (plugin_stream *carrier = one.carrier) {
-    carrier->reset(one);
-    one.carrier = nullptr;
-  } else {
+  if (one.carrier == nullptr) {
     owner_.calls().reset(one.id);
+  } else if (is_home()) {
+    one.carrier->reset(one);
+  } else {
+    one.carrier->dropped(one);  // Envoy goes on with it until its stream ends, and its answer finds nobody
   }
 }
 

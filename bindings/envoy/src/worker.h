@@ -106,6 +106,8 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   proxywasm::status new_grpc_call(void *stream, proxywasm_token token, const proxywasm_grpc_request &request,
                                   grpc_callout::kind kind);
   metric *find_metric(std::uint32_t id) noexcept;
+  // Whether this is the thread of the streams.
+  bool is_home() const noexcept { return pthread_equal(pthread_self(), home_) != 0; }
   // The stream that a plugin acts on, where it may be touched: on its own thread. On the main one, where plugins are configured,
   // a plugin may name streams of others in its VM.
   plugin_stream *reach(void *stream) const noexcept;
