@@ -184,9 +184,8 @@ void grpc_callout::finish(grpc_status result, std::string_view message, const fi
   if (reset) {
     owner_.abandon(*this);
   }
-  // Envoy ends a call whose time is over as if the service could not be reached.
-  if (result == grpc_status::unavailable && timeout_.count() != 0 &&
-      std::chrono::steady_clock::now() - begun_ >= timeout_) {
+  // Envoy ends a call whose time is over as if the service could not be reached, and says so in the text alone.
+  if (result == grpc_status::unavailable && has_timeout_ && message == "upstream request timeout") {
     result = grpc_status::deadline_exceeded;
   }
   const std::unique_ptr<call> self = take();

@@ -3,7 +3,6 @@
 
 #pragma once
 
-#include <chrono>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,8 +20,7 @@ class grpc_callout final : public call {
   grpc_callout(worker &owner, proxywasm_token token, call_request request, kind kind)
       : call(owner, token, std::move(request)),
         kind_(kind),
-        timeout_(request_.timeout_ms),
-        begun_(std::chrono::steady_clock::now()),
+        has_timeout_(request_.timeout_ms != 0),
         half_closed_(kind == kind::unary) {}
 
   // What the plugin sends on a stream.
@@ -43,8 +41,7 @@ class grpc_callout final : public call {
   void finish(grpc_status status, std::string_view message, const fields &trailers = {}, bool reset = false);
 
   const kind kind_;
-  const std::chrono::milliseconds timeout_;
-  const std::chrono::steady_clock::time_point begun_;
+  const bool has_timeout_;
   grpc_deframer deframer_;
   std::optional<std::string> answer_;  // of a unary call, which the status decides on
   bool has_headers_ = false;
