@@ -28,7 +28,7 @@ def creation_of(report, proxy):
 
 @case("a VM starts with context_create(root, 0), then vm_start, then configure, each once", envoy=AGREES)
 def test_start(serve):
-    proxy = serve(probe(), shared=True)
+    proxy = serve(probe())
     vm = proxy.get().reports[0].vm
     first, second, third = start_of_vm(proxy, vm)[:3]
     root = first.context
