@@ -146,8 +146,6 @@ class Host(ABC):
 
     #: As on the command line and in tables.
     name: ClassVar[str]
-    #: Part of every run. A host in the making is run when it is named.
-    ready: ClassVar[bool] = True
     #: What it does not have: a feature of FEATURES, or the id of one case ("test_bodies.py::test_empty"), to the reason.
     cannot: ClassVar[dict[str, str]] = {}
 

@@ -42,8 +42,6 @@ def filter_config(plugin: Plugin, setup: Setup) -> dict:
 class Envoy(EnvoyBuiltin):
     name = "envoy"
     component = "dynamic_modules"
-    # Until whole runs have passed in a row.
-    ready = False
     cannot: ClassVar[dict[str, str]] = {
         "new_request_trailers": TRAILERS,
         "new_response_trailers": TRAILERS,
