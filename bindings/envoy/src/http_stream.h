@@ -135,6 +135,7 @@ class http_stream final : public plugin_stream {
   bool may_pass(proxywasm::direction way, const proxywasm::outcome &outcome);
   bool may_pass_headers(proxywasm::direction way, const proxywasm::outcome &outcome);
   bool is_valid_map(proxywasm::map which) const;
+  bool may_send(const reply &last);
   void fit_length(proxywasm::direction way, const proxywasm::outcome &outcome);
 
   // ---- local_reply.cc ----

@@ -138,6 +138,9 @@ bool http_stream::advance_reply(const proxywasm::outcome &outcome) {
 
 void http_stream::send_reply() {
   const std::unique_ptr<reply> last = std::move(reply_);
+  if (!may_send(*last)) {
+    return;
+  }
   sent_ = true;
   of(direction::response).waiting = false;
   std::uint32_t code = 500;

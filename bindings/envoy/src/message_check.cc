@@ -2,6 +2,7 @@
 // Envoy sends what it has, so what plugins wrote is looked at when it goes on: bytes that would be lines of their own, a request
 // line of four words, lengths that do not fit the body. Messages that no plugin changed are not looked at, but for their length.
 
+#include <algorithm>
 #include <charconv>
 
 #include "http_stream.h"
@@ -38,6 +39,8 @@ std::optional<std::uint64_t> parse(std::optional<std::string_view> text) {
 void set(void *filter, abi::header_type type, std::string_view name, std::string_view value) {
   (void)abi::envoy_dynamic_module_callback_http_set_header(filter, type, abi::to_buffer(name), abi::to_buffer(value));
 }
+
+bool is_status(std::optional<std::uint64_t> code) { return code && *code >= 200 && *code <= 999; }
 
 bool is_word(std::optional<std::string_view> text) {
   return text && !text->empty() && text->find_first_of(" \t") == std::string_view::npos;
@@ -107,7 +110,7 @@ bool http_stream::may_pass_headers(direction way, const proxywasm::outcome &outc
       }
     } else {
       const std::optional<std::uint64_t> status = parse(find(filter_, type, ":status"));
-      if (!status || *status < 200 || *status > 999) {
+      if (!is_status(status)) {
         wrong = "a plugin removed or spoiled the status of a response";
       } else if (*status == 204 || *status == 304) {
         one.discard = true;
@@ -157,6 +160,18 @@ void http_stream::fit_length(direction way, const proxywasm::outcome &outcome) {
   } else {
     one.promised = length;
   }
+}
+
+bool http_stream::may_send(const reply &last) {
+  const std::string *status = last.headers.find(":status");
+  const bool valid = status != nullptr && is_status(parse(*status)) &&
+                     std::all_of(last.headers.begin(), last.headers.end(),
+                                 [](const header_field &field) { return is_valid_field(field.name, field.value); });
+  if (!valid) {
+    log_line(proxywasm::log_level::error, "proxywasm: a plugin spoiled the headers of a local response");
+    fail(502, "wasm_invalid_headers");
+  }
+  return valid;
 }
 
 }  // namespace proxywasm_envoy

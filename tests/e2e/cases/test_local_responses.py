@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
-from kit.cases import AGREES, case
+from kit.cases import AGREES, Differs, case
 from kit.client import new_case_id
 from kit.setup import bare, probe
 
@@ -305,6 +305,33 @@ def test_change(proxy):
     }
     reply = proxy.get(probe=on)
     assert (reply.status, reply.body) == (451, b"another body")
+
+
+@case(
+    "what a plugin may not write into a response it may not write into its local response either",
+    envoy=Differs(
+        does="writes the bytes as they are: the client reads headers that nobody wrote, or a status line that is none",
+        because="that is response splitting, by anybody whose text a plugin copies into a header",
+        fails_with=r"= b'HTTP/1.1 (418|99) ",
+    ),
+)
+@pytest.mark.parametrize(
+    "step",
+    [
+        ["set", "response_headers", "x-own", "a\r\nx-evil: 1"],
+        ["add", "response_headers", "x-own\r\nx-evil", "1"],
+        ["set", "response_headers", ":status", "99"],
+    ],
+    ids=["value", "name", "status"],
+)
+def test_spoil(proxy, step):
+    with proxy.connect() as connection:
+        on = {"request_headers": [LOCAL], "response_headers": [step]}
+        connection.send_head(headers=[("connection", "close")], probe=on)
+        head, _, body = connection.read_to_end(3).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 502 ")
+    assert b"x-evil" not in head
+    assert body != b"teapot"
 
 
 # ---- More than one thing at once ----
