@@ -172,7 +172,7 @@ void http_stream::put_held(direction way, const proxywasm::outcome &outcome) {
   }
   append(filter_, buffered(way), outcome);
   one.passed += outcome.body_size();
-  if (one.body && one.ended && outcome.end_of_stream() && outcome.body_size() == 0 && !one.trailers) {
+  if (one.body && one.ended && outcome.end_of_stream() && outcome.body_size() == 0 && !one.has_trailers) {
     // Without a buffer Envoy would not tell the next filter of the end.
     append(filter_, buffered(way), std::string_view());
   }

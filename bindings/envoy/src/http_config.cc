@@ -19,9 +19,14 @@ std::atomic<std::uint64_t> last_serial{0};
 
 }  // namespace
 
-http_route::http_route(route_config config) : config_(std::move(config)), serial_(++last_serial) {}
+std::atomic<std::size_t> http_route::count_{0};
 
-http_route::~http_route() { process::get().forget_route(serial_); }
+http_route::http_route(route_config config) : config_(std::move(config)), serial_(++last_serial) { ++count_; }
+
+http_route::~http_route() {
+  process::get().forget_route(serial_);
+  --count_;
+}
 
 http_config::http_config(void *envoy, filter_config config)
     : module_config(std::move(config), http_metrics, envoy),

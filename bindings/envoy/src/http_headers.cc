@@ -23,6 +23,11 @@ std::string_view name_in(proxywasm::map which, std::string_view name) {
   return which == proxywasm::map::request_headers && equal_ignoring_case(name, "host") ? ":authority" : name;
 }
 
+// What a message must have right: the parts of its first line, and the length of its body.
+bool is_required(std::string_view name) {
+  return (!name.empty() && name.front() == ':') || equal_ignoring_case(name, "content-length");
+}
+
 }  // namespace
 
 bool http_stream::has_map(proxywasm::map which) const {
@@ -33,11 +38,11 @@ bool http_stream::has_map(proxywasm::map which) const {
     case proxywasm::map::request_headers:
       return true;
     case proxywasm::map::request_trailers:
-      return of(direction::request).trailers;
+      return of(direction::request).has_trailers;
     case proxywasm::map::response_headers:
       return of(direction::response).shown;
     case proxywasm::map::response_trailers:
-      return of(direction::response).trailers;
+      return of(direction::response).has_trailers;
   }
   return false;
 }
@@ -49,33 +54,33 @@ bool http_stream::can_change(proxywasm::map which) const {
   }
   switch (which) {
     case proxywasm::map::request_headers:
-      return !of(direction::request).headers_gone && !of(direction::response).shown;
+      return !of(direction::request).headers.gone && !of(direction::response).shown;
     case proxywasm::map::request_trailers:
-      return !of(direction::request).trailers_gone;
+      return !of(direction::request).trailers.gone;
     case proxywasm::map::response_headers:
-      return reply_ || (!of(direction::response).headers_gone && !sent_);
+      return reply_ || (!of(direction::response).headers.gone && !sent_);
     case proxywasm::map::response_trailers:
-      return !of(direction::response).trailers_gone && !sent_;
+      return !of(direction::response).trailers.gone && !sent_;
   }
   return false;
 }
 
-void http_stream::note_change(proxywasm::map which) {
-  switch (which) {
-    case proxywasm::map::request_headers:
-      of(direction::request).headers_changed = true;
-      // The route was chosen by what they were.
-      abi::envoy_dynamic_module_callback_http_clear_route_cache(filter_);
-      break;
-    case proxywasm::map::request_trailers:
-      of(direction::request).trailers_changed = true;
-      break;
-    case proxywasm::map::response_headers:
-      of(direction::response).headers_changed = true;
-      break;
-    case proxywasm::map::response_trailers:
-      of(direction::response).trailers_changed = true;
-      break;
+http_stream::part &http_stream::part_of(proxywasm::map which) {
+  const bool is_request = which == proxywasm::map::request_headers || which == proxywasm::map::request_trailers;
+  const bool are_headers = which == proxywasm::map::request_headers || which == proxywasm::map::response_headers;
+  side &one = of(is_request ? direction::request : direction::response);
+  return are_headers ? one.headers : one.trailers;
+}
+
+// A plugin has written a pair, or removed it.
+void http_stream::note_change(proxywasm::map which, std::string_view name, std::string_view value) {
+  part &one = part_of(which);
+  one.changed = true;
+  one.suspect = one.suspect || is_required(name) || !is_valid_field(name, value);
+  snapshot_.forget();
+  if (which == proxywasm::map::request_headers) {
+    // The route was chosen by what they were.
+    abi::envoy_dynamic_module_callback_http_clear_route_cache(filter_);
   }
 }
 
@@ -91,12 +96,13 @@ status http_stream::get_header(proxywasm::map which, std::string_view name, std:
     value = *found;
     return status::ok;
   }
-  abi::buffer found{};
-  if (!abi::envoy_dynamic_module_callback_http_get_header(filter_, to_type(which), abi::to_buffer(name), &found, 0,
-                                                          nullptr)) {
+  // Outside of the stream's hooks nobody says when Envoy changes the map.
+  const auto found = depth_ == 0 ? find_header(filter_, to_type(which), name)
+                                 : snapshot_.find(filter_, to_type(which), name_in(which, name));
+  if (!found) {
     return status::not_found;
   }
-  value = abi::view(found);
+  value = *found;
   return status::ok;
 }
 
@@ -137,7 +143,7 @@ status http_stream::add_header(proxywasm::map which, std::string_view name, std:
   // False for a value that is empty, which Envoy does not take from modules.
   (void)abi::envoy_dynamic_module_callback_http_add_header(filter_, to_type(which), abi::to_buffer(own_name),
                                                            value.empty() ? abi::to_buffer("") : abi::to_buffer(value));
-  note_change(which);
+  note_change(which, own_name, value);
   return status::ok;
 }
 
@@ -149,9 +155,10 @@ status http_stream::replace_header(proxywasm::map which, std::string_view name, 
     reply_->headers.replace(name, value);
     return status::ok;
   }
-  (void)abi::envoy_dynamic_module_callback_http_set_header(filter_, to_type(which), abi::to_buffer(name),
+  const std::string_view own_name = name_in(which, name);
+  (void)abi::envoy_dynamic_module_callback_http_set_header(filter_, to_type(which), abi::to_buffer(own_name),
                                                            value.empty() ? abi::to_buffer("") : abi::to_buffer(value));
-  note_change(which);
+  note_change(which, own_name, value);
   return status::ok;
 }
 
@@ -163,8 +170,9 @@ status http_stream::remove_header(proxywasm::map which, std::string_view name) {
     reply_->headers.remove(name);
     return status::ok;
   }
-  (void)abi::envoy_dynamic_module_callback_http_set_header(filter_, to_type(which), abi::to_buffer(name), {});
-  note_change(which);
+  const std::string_view own_name = name_in(which, name);
+  (void)abi::envoy_dynamic_module_callback_http_set_header(filter_, to_type(which), abi::to_buffer(own_name), {});
+  note_change(which, own_name, {});
   return status::ok;
 }
 

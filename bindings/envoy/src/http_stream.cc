@@ -31,6 +31,7 @@ std::uint32_t phase_of(direction way, std::uint32_t request_phase) {
 http_stream::hook::hook(http_stream &stream, bool neutral)
     : stream_(stream), inside_(stream.worker_, &stream.config_), before_(stream.neutral_) {
   stream.neutral_ = neutral;
+  stream.snapshot_.forget();
   ++stream.depth_;
 }
 
@@ -49,6 +50,7 @@ http_stream::hook::~hook() {
     }
   }
   stream_.neutral_ = before_;
+  stream_.snapshot_.forget();
   if (--stream_.depth_ == 0 && stream_.gone_) {
     delete &stream_;
   }
@@ -61,9 +63,9 @@ bool http_stream::begin() {
     return stream_.has_value();
   }
   begun_ = true;
-  const auto *route =
-      static_cast<const http_route *>(abi::envoy_dynamic_module_callback_get_most_specific_route_config(filter_));
-  const proxywasm::chain *chain = config_.chain(worker_, route);
+  const void *route =
+      http_route::exists() ? abi::envoy_dynamic_module_callback_get_most_specific_route_config(filter_) : nullptr;
+  const proxywasm::chain *chain = config_.chain(worker_, static_cast<const http_route *>(route));
   if (chain == nullptr) {
     return false;
   }
@@ -113,7 +115,7 @@ abi::headers_status http_stream::on_headers(direction way, bool end_of_stream) {
 abi::trailers_status http_stream::on_trailers(direction way) {
   const hook here(*this, false);
   side &one = of(way);
-  one.trailers = true;
+  one.has_trailers = true;
   if (is_over()) {
     return abi::trailers_status::stop_iteration;
   }
@@ -148,6 +150,7 @@ http_stream::verdict http_stream::settle(direction way, const proxywasm::outcome
     log_line(proxywasm::log_level::debug, std::string("proxywasm: phase: ") + proxywasm_result_name(outcome.result()) +
                                               ": " + proxywasm::last_error());
   }
+  snapshot_.forget();
   side &one = of(way);
   switch (outcome.action()) {
     case proxywasm::action::proceed:
@@ -177,7 +180,7 @@ http_stream::verdict http_stream::settle(direction way, const proxywasm::outcome
 }
 
 void http_stream::fail(std::uint32_t status, std::string_view details) {
-  if (of(direction::response).headers_gone || sent_) {
+  if (of(direction::response).headers.gone || sent_) {
     close_noted_ = true;
     do_noted();
     return;

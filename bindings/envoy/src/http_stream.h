@@ -18,6 +18,7 @@
 #include "call.h"
 #include "envoy_abi.h"
 #include "header_map.h"
+#include "header_snapshot.h"
 #include "plugin_stream.h"
 #include "worker.h"
 
@@ -70,20 +71,25 @@ class http_stream final : public plugin_stream {
   class hook;
   enum class verdict { proceed, stop, stop_all, over };
 
+  // The headers or the trailers of a message.
+  struct part {
+    bool changed = false;
+    // A plugin wrote what no proxy may send, or touched what a message must have right.
+    bool suspect = false;
+    bool gone = false;  // has gone on
+  };
+
   // One direction.
   struct side {
-    bool shown = false;      // the plugin was shown the headers
-    bool body = false;       // some of the body has come
-    bool ended = false;      // the end of the stream has come, in headers or body
-    bool trailers = false;   // there are some
-    bool waiting = false;    // the plugin holds something back
-    bool holds_all = false;  // and is shown no more until it resumes
+    bool shown = false;         // the plugin was shown the headers
+    bool body = false;          // some of the body has come
+    bool ended = false;         // the end of the stream has come, in headers or body
+    bool has_trailers = false;  // there are some
+    bool waiting = false;       // the plugin holds something back
+    bool holds_all = false;     // and is shown no more until it resumes
     bool resume_noted = false;
-    // What the plugin changed before it went on, and what has gone on.
-    bool headers_changed = false;
-    bool headers_gone = false;
-    bool trailers_changed = false;
-    bool trailers_gone = false;
+    part headers;
+    part trailers;
     // Nobody may get the body: the status that a plugin chose has none.
     bool discard = false;
     // Envoy's buffer holds what the library has not taken yet; with its end, with trailers after it.
@@ -151,7 +157,8 @@ class http_stream final : public plugin_stream {
   bool can_change(proxywasm::map which) const;
   // The map of a reply that is on its way stands for that of Envoy, which has none yet.
   bool is_reply_map(proxywasm::map which) const { return reply_ && which == proxywasm::map::response_headers; }
-  void note_change(proxywasm::map which);
+  part &part_of(proxywasm::map which);
+  void note_change(proxywasm::map which, std::string_view name, std::string_view value);
   void *scheduler();
   void schedule();
 
@@ -161,6 +168,7 @@ class http_stream final : public plugin_stream {
   std::optional<proxywasm::stream> stream_;
   std::uint32_t phases_ = 0;
   std::array<side, 2> sides_;
+  header_snapshot snapshot_;
   // Calls that run over this stream.
   carried_calls calls_;
   void *scheduler_ = nullptr;
@@ -170,7 +178,6 @@ class http_stream final : public plugin_stream {
   bool sent_ = false;  // a reply
   bool close_noted_ = false;
   bool closed_ = false;
-  bool is_head_ = false;  // the request's method
   bool gone_ = false;
   unsigned depth_ = 0;    // of hooks
   bool neutral_ = false;  // the innermost hook belongs to no direction

@@ -19,10 +19,8 @@ constexpr std::string_view status_name = ":status";
 constexpr std::string_view length_name = "content-length";
 
 bool is_grpc_request(void *filter) {
-  abi::buffer type{};
-  return abi::envoy_dynamic_module_callback_http_get_header(filter, abi::header_type::request_headers,
-                                                            abi::to_buffer("content-type"), &type, 0, nullptr) &&
-         is_grpc_content(abi::view(type));
+  const auto type = find_header(filter, abi::header_type::request_headers, "content-type");
+  return type && is_grpc_content(*type);
 }
 
 }  // namespace
@@ -110,6 +108,7 @@ void http_stream::offer_reply_body() {
 }
 
 bool http_stream::advance_reply(const proxywasm::outcome &outcome) {
+  snapshot_.forget();
   switch (outcome.action()) {
     case proxywasm::action::local_response:
       if (noted_reply_) {

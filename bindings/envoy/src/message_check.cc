@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Envoy sends what it has, so what plugins wrote is looked at when it goes on: bytes that would be lines of their own, a request
-// line of four words, lengths that do not fit the body. Messages that no plugin changed are not looked at, but for their length.
+// Envoy sends what it has, so what plugins wrote is looked at before it goes on: bytes that would be lines of their own, a request
+// line of four words, lengths that do not fit the body. Each pair is looked at when it is written; a map, only where one of them
+// was suspect, since it may be gone again.
 
 #include <algorithm>
 #include <charconv>
@@ -15,14 +16,6 @@ using proxywasm::direction;
 namespace {
 
 constexpr std::string_view length_name = "content-length";
-
-std::optional<std::string_view> find(void *filter, abi::header_type type, std::string_view name) {
-  abi::buffer value{};
-  if (!abi::envoy_dynamic_module_callback_http_get_header(filter, type, abi::to_buffer(name), &value, 0, nullptr)) {
-    return std::nullopt;
-  }
-  return abi::view(value);
-}
 
 std::optional<std::uint64_t> parse(std::optional<std::string_view> text) {
   std::uint64_t number = 0;
@@ -70,11 +63,11 @@ bool http_stream::may_pass(direction way, const proxywasm::outcome &outcome) {
     if (!may_pass_headers(way, outcome)) {
       return false;
     }
-    one.headers_gone = true;
+    one.headers.gone = true;
   }
   if (outcome.body_ready() || (outcome.end_of_stream() && one.body)) {
     one.sent += outcome.body_size();
-    const bool fits = !one.promised || one.discard || is_head_ ||
+    const bool fits = !one.promised || one.discard ||
                       (outcome.end_of_stream() ? one.sent == *one.promised : one.sent <= *one.promised);
     if (!fits) {
       // Better no message than a wrong one, which is a danger to all that follow on its connection.
@@ -85,12 +78,12 @@ bool http_stream::may_pass(direction way, const proxywasm::outcome &outcome) {
   }
   if (outcome.trailers_ready()) {
     const auto map = is_request ? proxywasm::map::request_trailers : proxywasm::map::response_trailers;
-    if (one.trailers_changed && !is_valid_map(map)) {
+    if (one.trailers.suspect && !is_valid_map(map)) {
       log_line(proxywasm::log_level::error, "proxywasm: a plugin wrote an invalid trailer");
       fail(502, "wasm_invalid_trailer");
       return false;
     }
-    one.trailers_gone = true;
+    one.trailers.gone = true;
   }
   return true;
 }
@@ -100,33 +93,30 @@ bool http_stream::may_pass_headers(direction way, const proxywasm::outcome &outc
   const bool is_request = way == direction::request;
   const auto type = is_request ? abi::header_type::request_headers : abi::header_type::response_headers;
   const char *wrong = nullptr;
-  if (one.headers_changed) {
+  if (one.headers.suspect) {
     if (!is_valid_map(static_cast<proxywasm::map>(type))) {
       wrong = "a plugin wrote an invalid header";
-    } else if (is_request) {
-      if (!is_word(find(filter_, type, ":method")) || !is_word(find(filter_, type, ":path")) ||
-          !find(filter_, type, ":authority")) {
-        wrong = "a plugin removed or spoiled what a request must have";
-      }
-    } else {
-      const std::optional<std::uint64_t> status = parse(find(filter_, type, ":status"));
-      if (!is_status(status)) {
-        wrong = "a plugin removed or spoiled the status of a response";
-      } else if (*status == 204 || *status == 304) {
-        one.discard = true;
-      }
-      if (one.discard && *status == 204) {
-        set(filter_, type, length_name, {});
-      }
+    } else if (is_request &&
+               (!is_word(find_header(filter_, type, ":method")) || !is_word(find_header(filter_, type, ":path")) ||
+                !find_header(filter_, type, ":authority"))) {
+      wrong = "a plugin removed or spoiled what a request must have";
+    }
+  }
+  if (wrong == nullptr && !is_request && one.headers.changed) {
+    const std::optional<std::uint64_t> status = parse(find_header(filter_, type, ":status"));
+    if (!is_status(status)) {
+      wrong = "a plugin removed or spoiled the status of a response";
+    } else if (*status == 204 || *status == 304) {
+      one.discard = true;
+    }
+    if (one.discard && *status == 204) {
+      set(filter_, type, length_name, {});
     }
   }
   if (wrong != nullptr) {
     log_line(proxywasm::log_level::error, std::string("proxywasm: ") + wrong);
     fail(is_request ? 503 : 502, "wasm_invalid_headers");
     return false;
-  }
-  if (is_request) {
-    is_head_ = find(filter_, type, ":method") == "HEAD";
   }
   if (!one.discard) {
     fit_length(way, outcome);
@@ -138,12 +128,15 @@ bool http_stream::may_pass_headers(direction way, const proxywasm::outcome &outc
 void http_stream::fit_length(direction way, const proxywasm::outcome &outcome) {
   side &one = of(way);
   const bool is_request = way == direction::request;
-  if (one.ended && !one.body && !one.headers_changed) {
+  if (one.ended && !one.body && !one.headers.suspect) {
     return;
   }
   const auto type = is_request ? abi::header_type::request_headers : abi::header_type::response_headers;
-  const std::optional<std::string_view> text = find(filter_, type, length_name);
-  if (!text || (is_head_ && !is_request)) {
+  const std::optional<std::string_view> text = find_header(filter_, type, length_name);
+  if (!text) {
+    return;
+  }
+  if (!is_request && find_header(filter_, abi::header_type::request_headers, ":method") == "HEAD") {
     return;
   }
   const std::optional<std::uint64_t> length = parse(text);

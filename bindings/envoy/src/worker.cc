@@ -53,7 +53,10 @@ worker::entry::entry(worker &owner, module_config *acting) : owner_(owner), befo
 module_config *worker::enter(module_config *acting) {
   lock_.lock();
   ++depth_;
-  (void)proxywasm_worker_move(get());
+  if (const pthread_t here = pthread_self(); !pthread_equal(here, thread_)) {
+    (void)proxywasm_worker_move(get());
+    thread_ = here;
+  }
   module_config *before = acting_;
   acting_ = acting;
   return before;

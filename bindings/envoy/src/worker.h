@@ -150,6 +150,8 @@ class worker final : private proxywasm::host, private alarm_clock::sleeper {
   std::recursive_mutex lock_;
   // ---- Under the lock ----
   unsigned depth_ = 0;
+  // The last one inside, which the library takes for the worker's.
+  pthread_t thread_{};
   bool timeout_changed_ = false;
   bool has_timeout_ = false;
   module_config *acting_ = nullptr;
