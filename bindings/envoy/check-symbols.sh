@@ -33,6 +33,12 @@ if missing=$(LC_ALL=C comm -23 <(printf '%s\n' "$wanted") <(printf '%s\n' "$offe
     printf 'check-symbols: not in this Envoy:\n%s\n' "$missing" >&2
     exit 1
 fi
+# memory.cc stands for the allocator, and for functions of the C library whose answer is to be freed.
+allocators='(.*alloc|cfree|free|.*memalign|strn?dup|realpath|canonicalize_file_name|get_current_dir_name|getline|getdelim|v?asprintf|open_memstream|scandir)'
+if other=$(nm -D --undefined-only "$module" | awk '{ sub(/@.*/, "", $2); print $2 }' | grep -xE "$allocators"); then
+    printf "check-symbols: of Envoy's allocator:\n%s\n" "$other" >&2
+    exit 1
+fi
 needed=$(readelf -dW "$module" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' | { grep -vE '^(libc|libm|libdl|libpthread|ld-linux.*)\.so\.' || true; })
 if [ -n "$needed" ]; then
     printf 'check-symbols: the module needs %s\n' "$needed" >&2

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "log.h"
+#include "memory.h"
 #include "process.h"
 #include "worker.h"
 
@@ -97,6 +98,7 @@ module_config::module_config(filter_config config, const metric_api &metrics, vo
 void module_config::place_plugins() {
   process &owner = process::get();
   module_.emplace(owner.engine(), read_code(config_.vm.code));
+  give_back_memory();
   const proxywasm::plugin plugin = make_plugin(*module_, config_.vm, config_.plugin);
   const auto &workers = owner.workers();
   metrics_.define_late();
