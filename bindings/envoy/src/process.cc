@@ -58,18 +58,28 @@ worker *process::worker_at(unsigned index) noexcept {
 }
 
 void process::add_config(module_config &config) {
-  const std::lock_guard<std::mutex> hold(lock_);
-  configs_.push_back(&config);
+  {
+    const std::lock_guard<std::mutex> hold(lock_);
+    configs_.push_back(&config);
+  }
+  ask_again();
 }
 
 void process::remove_config(module_config &config) {
-  bool posted = false;
   {
     const std::lock_guard<std::mutex> hold(lock_);
     configs_.erase(std::remove(configs_.begin(), configs_.end(), &config), configs_.end());
+  }
+  ask_again();
+}
+
+// Events of a configuration that ends are lost, and while there is none the main thread cannot be asked.
+void process::ask_again() {
+  bool posted = false;
+  {
+    const std::lock_guard<std::mutex> hold(lock_);
     posted = !tasks_.empty();
   }
-  // Events of its scheduler are lost.
   if (posted) {
     (void)commit(tasks_event);
   }

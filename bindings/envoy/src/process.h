@@ -60,6 +60,7 @@ class process {
  private:
   process() : calls_(*this) {}
   bool commit(std::uint64_t event);
+  void ask_again();
   // Under the lock.
   module_config *caller() const;
 
