@@ -142,16 +142,18 @@ def main() -> None:
     # Where code and data happen to lie in memory changes figures, by more than the rounds of one NGINX do.
     for start in range(arguments.starts):
         print(f"bench-nginx: NGINX {start + 1} of {arguments.starts}", flush=True)
-        with tempfile.TemporaryDirectory(prefix="proxywasm-bench-") as directory:
-            with Nginx(arguments.nginx, module, guest, pathlib.Path(directory)) as nginx:
-                for place in PLACES:
-                    nginx.load(place, arguments.requests // 10, arguments.connections)
-                for number in range(arguments.rounds):
-                    places = list(PLACES)
-                    for place in places if number % 2 else reversed(places):
-                        # A longer task takes fewer requests for the same accuracy.
-                        share = 4 if place == "f2" else 1
-                        samples[place].append(nginx.load(place, arguments.requests // share, arguments.connections))
+        with (
+            tempfile.TemporaryDirectory(prefix="proxywasm-bench-") as directory,
+            Nginx(arguments.nginx, module, guest, pathlib.Path(directory)) as nginx,
+        ):
+            for place in PLACES:
+                nginx.load(place, arguments.requests // 10, arguments.connections)
+            for number in range(arguments.rounds):
+                places = list(PLACES)
+                for place in places if number % 2 else reversed(places):
+                    # A longer task takes fewer requests for the same accuracy.
+                    share = 4 if place == "f2" else 1
+                    samples[place].append(nginx.load(place, arguments.requests // share, arguments.connections))
     arguments.json.write_text(json.dumps(report(samples, arguments, version), indent=2) + "\n")
 
 

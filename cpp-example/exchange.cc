@@ -87,9 +87,7 @@ exchange::exchange(event_loop &loop, connection &client) : loop_(loop), client_(
   apply(direction::request, stream_->on_headers(direction::request, request_.headers.size(), request_.shown_end));
 }
 
-exchange::~exchange() {
-  stream_->complete();
-}
+exchange::~exchange() { stream_->complete(); }
 
 void exchange::advance() {
   bool moved = true;
