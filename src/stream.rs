@@ -9,14 +9,16 @@ use crate::chain::{Chain, Isolation};
 use crate::context::{Context, Root};
 use crate::deferred::OwnedResponse;
 use crate::error::{Error, ErrorKind, Result};
+use crate::exports::Exports;
 use crate::host::{LocalResponse, StreamData};
 use crate::lane::Lane;
 use crate::phases::Progress;
 use crate::plugin::{FailurePolicy, Phases, Plugin};
-use crate::vm::Vm;
+use crate::vm::{Vm, VmState};
 use hashbrown::HashMap;
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
+use wasmtime::Store;
 
 /// What a stream carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -306,7 +308,7 @@ impl Stream {
         self: &Rc<Self>,
         index: usize,
         callback: &'static str,
-        run: impl FnOnce(&crate::exports::Exports, &mut wasmtime::Store<crate::vm::VmState>, u32) -> wasmtime::Result<R>,
+        run: impl FnOnce(&Exports, &mut Store<VmState>, u32) -> wasmtime::Result<R>,
     ) -> Result<R> {
         let (vm, id) = self.guest(index)?;
         vm.call(Context::Stream(self.clone(), index), callback, |exports, store| run(exports, store, id))
@@ -571,8 +573,16 @@ impl Forward<'_> {
 }
 
 /// Calls one callback of a guest with the id of a context.
-type Callback<'a> =
-    &'a dyn Fn(&crate::exports::Exports, &mut wasmtime::Store<crate::vm::VmState>, u32) -> wasmtime::Result<()>;
+type Callback<'a> = &'a dyn Fn(&Exports, &mut Store<VmState>, u32) -> wasmtime::Result<()>;
+
+fn call_log(exports: &Exports, store: &mut Store<VmState>, id: u32) -> wasmtime::Result<()> {
+    exports.on_log.as_ref().map_or(Ok(()), |log| log.call(store, (id,)))
+}
+
+/// The answer does not count for streams, as in Envoy.
+fn call_done(exports: &Exports, store: &mut Store<VmState>, id: u32) -> wasmtime::Result<()> {
+    exports.on_done.as_ref().map_or(Ok(()), |done| done.call(store, (id,)).map(|_| ()))
+}
 
 impl Stream {
     /// Calls a callback of every plugin that has a context, in the order of requests; of a phase: of those that take part in it.
@@ -601,9 +611,7 @@ impl Stream {
 
     fn log_all(self: &Rc<Self>) -> Result<()> {
         self.logging.set(true);
-        let result = self.tell_all(Some(Phases::LOG), true, "proxy_on_log", &|exports, store, id| {
-            exports.on_log.as_ref().map_or(Ok(()), |log| log.call(store, (id,)))
-        });
+        let result = self.tell_all(Some(Phases::LOG), true, "proxy_on_log", &call_log);
         self.logging.set(false);
         result
     }
@@ -612,9 +620,7 @@ impl Stream {
         if self.done.replace(true) {
             return Ok(());
         }
-        self.tell_all(None, false, "proxy_on_done", &|exports, store, id| {
-            exports.on_done.as_ref().map_or(Ok(()), |done| done.call(store, (id,)).map(|_| ()))
-        })
+        self.tell_all(None, false, "proxy_on_done", &call_done)
     }
 
     /// Ends the stream; `log`: plugins log, in Envoy's order for the kind of stream.
@@ -648,16 +654,12 @@ impl Stream {
         vm.visit(Context::Stream(self.clone(), index), |visit| {
             if log {
                 self.logging.set(true);
-                let logged = visit.call("proxy_on_log", |exports, store| {
-                    exports.on_log.as_ref().map_or(Ok(()), |log| log.call(store, (id,)))
-                });
+                let logged = visit.call("proxy_on_log", |exports, store| call_log(exports, store, id));
                 self.logging.set(false);
                 logged?;
             }
             if done {
-                visit.call("proxy_on_done", |exports, store| {
-                    exports.on_done.as_ref().map_or(Ok(1), |done| done.call(store, (id,)))
-                })?;
+                visit.call("proxy_on_done", |exports, store| call_done(exports, store, id))?;
             }
             visit.call("proxy_on_delete", |exports, store| {
                 exports.on_delete.as_ref().map_or(Ok(()), |delete| delete.call(store, (id,)))
