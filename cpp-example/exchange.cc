@@ -87,6 +87,7 @@ exchange::exchange(event_loop &loop, connection &client) : loop_(loop), client_(
   apply(direction::request, stream_->on_headers(direction::request, request_.headers.size(), request_.shown_end));
 }
 
+// Plugins log while what they may ask for is still there.
 exchange::~exchange() { stream_->complete(); }
 
 void exchange::advance() {
