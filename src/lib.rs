@@ -26,6 +26,7 @@ mod hostcalls;
 mod instance;
 mod lane;
 mod limits;
+mod memory;
 pub mod metrics;
 mod module;
 mod phases;

@@ -38,11 +38,13 @@ const MAX_TABLE_ELEMENTS: usize = 1 << 20;
 pub(crate) struct MemoryLimiter {
     max_memory: usize,
     pub(crate) refused: bool,
+    /// The memory may have grown or moved since `memory_and_state` found it.
+    pub(crate) is_moved: bool,
 }
 
 impl MemoryLimiter {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { max_memory: usize::try_from(limits.max_memory).unwrap_or(usize::MAX), refused: false }
+        Self { max_memory: usize::try_from(limits.max_memory).unwrap_or(usize::MAX), refused: false, is_moved: true }
     }
 }
 
@@ -50,6 +52,7 @@ impl ResourceLimiter for MemoryLimiter {
     fn memory_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let granted = desired <= self.max_memory;
         self.refused |= !granted;
+        self.is_moved = true;
         Ok(granted)
     }
 

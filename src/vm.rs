@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exports::Exports;
 use crate::host::StreamData;
 use crate::limits::MemoryLimiter;
+use crate::memory::GuestMemory;
 use crate::plugin::Plugin;
 use crate::services::Services;
 use crate::token::Token;
@@ -17,7 +18,7 @@ use crate::wasi::{ProcExit, Stdio};
 use hashbrown::HashMap;
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::{Rc, Weak};
-use wasmtime::{Memory, PoolConcurrencyLimitError, Store, Trap, TypedFunc, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, TypedFunc, WasmBacktrace};
 
 /// Which hostcalls are allowed just now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,7 +41,7 @@ pub(crate) struct VmState {
     pub(crate) mode: Mode,
     /// `proxy_on_configure` runs.
     pub(crate) configuring: bool,
-    pub(crate) memory: Option<Memory>,
+    pub(crate) memory: Option<GuestMemory>,
     /// Counted, so that a hostcall can hold it while it runs.
     pub(crate) allocator: Option<Rc<TypedFunc<(u32,), u32>>>,
     pub(crate) contexts: HashMap<u32, Context>,
@@ -198,7 +199,7 @@ impl Vm {
         let instance = plugin.pre.instantiate(&mut *store)?;
         let mut exports = Exports::resolve(store, &instance, plugin.module.abi, &plugin.config().capabilities)?;
         let memory = instance.get_memory(&mut *store, "memory");
-        store.data_mut().memory = memory;
+        store.data_mut().memory = memory.map(GuestMemory::new);
         store.data_mut().allocator = exports.malloc.take().or_else(|| exports.memory_allocate.take()).map(Rc::new);
         // A reactor is initialized, and its main runs if there is one; a command is started.
         if let Some(initialize) = &exports.initialize {
@@ -504,7 +505,7 @@ impl Vm {
     /// Linear memory in bytes.
     pub(crate) fn memory_size(&self) -> u64 {
         let Ok(store) = self.store.try_borrow() else { return 0 };
-        store.data().memory.map_or(0, |memory| memory.data_size(&*store) as u64)
+        store.data().memory.as_ref().map_or(0, |memory| memory.size(&store) as u64)
     }
 }
 

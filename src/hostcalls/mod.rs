@@ -12,6 +12,7 @@ mod shared;
 mod streams;
 
 use crate::abi::{memory, Status};
+use crate::memory::memory_and_state;
 use crate::plugin::Capabilities;
 use crate::vm::{Mode, VmState};
 use crate::wasi;
@@ -213,10 +214,7 @@ pub(crate) fn link(
 
 /// Memory and state of the guest, side by side.
 pub(crate) fn parts<'a>(cx: &'a mut Cx<'_>) -> HostcallResult<(&'a mut [u8], &'a mut VmState)> {
-    match cx.data().memory {
-        Some(memory) => Ok(memory.data_and_store_mut(cx)),
-        None => Err(Fail::Status(Status::InvalidMemoryAccess)),
-    }
+    memory_and_state(cx).ok_or(Fail::Status(Status::InvalidMemoryAccess))
 }
 
 fn write_u32(cx: &mut Cx<'_>, at: u32, value: u32) -> HostcallResult {
@@ -253,7 +251,7 @@ fn give_with(
     give_checked(cx, len, out_value, out_len, fill)
 }
 
-/// The same when the places have been checked. Reaching the guest's memory is what hostcalls spend their time on: once is enough.
+/// The same when the places have been checked.
 fn give_checked(
     cx: &mut Cx<'_>,
     len: usize,

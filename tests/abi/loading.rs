@@ -214,6 +214,32 @@ fn malloc_is_preferred_and_asked_for_the_exact_size() {
 }
 
 #[test]
+fn memory_that_grows_inside_a_hostcall_is_found_where_it_is() {
+    // Each value gets a page of its own, made for it.
+    let allocator = r#"
+        (func (export "malloc") (param i32) (result i32) (i32.mul (memory.grow (i32.const 1)) (i32.const 65536)))
+        (data (i32.const 1030) "host")
+        (func $read
+          (call $status (call $proxy_get_header_map_value
+            (i32.const 0) (i32.const 1030) (i32.const 4) (global.get $out) (global.get $out_len)))
+          (call $value))
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+          (call $read)
+          ;; As many pages as the limit lets it have, and the answer to one more.
+          (block $full (loop $more (br_if $full (i32.lt_s (memory.grow (i32.const 1)) (i32.const 0))) (br $more)))
+          (call $number (i32.const 1030) (i32.const 4) (i64.extend_i32_u (memory.size)))
+          (call $status (call $proxy_set_header_map_pairs
+            (i32.const 0) (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 4)) (i32.const 4)))
+          (call $status (call $proxy_set_header_map_pairs
+            (i32.const 0) (i32.sub (i32.mul (memory.size) (i32.const 65536)) (i32.const 4)) (i32.const 5)))
+          (i32.const 0))"#;
+    let config = config_with(|config| config.limits.max_memory = 40 * 65536);
+    let setup = Setup::with(&guest(allocator), config);
+    setup.mock.set_map(abi::MapType::RequestHeaders, &[("host", "example")]);
+    assert_eq!(setup.request_log(), ["status=0", "example", "host=40", "status=0", "status=6"]);
+}
+
+#[test]
 fn proxy_on_memory_allocate_serves_where_there_is_no_malloc() {
     let wasm = Guest::new().on("configure", "(call $show (i32.const 7)) (i32.const 1)").build();
     let setup = Setup::with(&wasm, config_with(|config| config.configuration = b"seven".to_vec()));
