@@ -218,8 +218,9 @@ bench-envoy: envoy ## what a plugin costs in Envoy's own Wasm filter and in our 
 	$(SETUP) base rust rust-wasm bench conformance
 	@mkdir -p build
 	@gcc -O2 -shared -fPIC -std=c11 -Wall -Wextra -Wpedantic -Werror -o build/libenvoy_one_header.so benches/envoy_one_header.c
+	@gcc -O2 -shared -fPIC -std=c11 -Wall -Wextra -Wpedantic -Werror -DAS_A_HOST -o build/libenvoy_one_header_host.so benches/envoy_one_header.c
 	@guest=$$(benches/guest.sh) && PYTHONPATH=tests/e2e build/tools/venv/bin/python benches/envoy.py \
-	    build/libenvoy_one_header.so "$$guest" build/bench-envoy.json --module $(ENVOY_MODULE) $(BENCH_ARGUMENTS)
+	    build/libenvoy_one_header.so build/libenvoy_one_header_host.so "$$guest" build/bench-envoy.json --module $(ENVOY_MODULE) $(BENCH_ARGUMENTS)
 
 .PHONY: header
 header: ## writes include/proxywasm.h and include/proxywasm.sym anew from src/ffi
@@ -243,7 +244,7 @@ stage: build
 .PHONY: clean
 clean: ## removes what the targets above made; keeps build/tools
 	rm -rf target build/stage build/tests-c build/tests-c.log build/install-test build/cpp-example build/cpp-example.log
-	rm -rf $(ENVOY_TESTS) $(ENVOY_TESTS).log build/libenvoy_one_header.so build/bench-envoy.json
+	rm -rf $(ENVOY_TESTS) $(ENVOY_TESTS).log build/libenvoy_one_header.so build/libenvoy_one_header_host.so build/bench-envoy.json
 	rm -rf build/envoy build/envoy-memcheck
 	rm -rf build/nginx build/nginx-asan build/nginx-install build/nginx-source build/nginx-versions build/install-nginx-test
 	@$(MAKE) --no-print-directory -C examples/filters clean

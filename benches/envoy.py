@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""envoy.py NATIVE GUEST JSON [--module MODULE]: what the same plugin costs in Envoy's own Wasm filter and in our module.
+"""envoy.py NATIVE NATIVE_HOST GUEST JSON [--module MODULE]: what the same plugin costs in Envoy's own Wasm filter and in our module.
 
 Per request: one Envoy with a worker has a listener for each filter; a fixed number of keep-alive requests goes to each by
 turns, and the CPU time of all of the process's threads is counted. Once: Envoys are started one after the other, and their
@@ -20,7 +20,7 @@ import time
 
 from envoy_server import Envoy, built_in, lua, native, ours
 from hosts.envoy_builtin import program
-from measure import machine
+from measure import machine, one_processor
 
 WORKLOADS = {"f0": "empty plugin", "f1": "one header read, one added", "f2": "200 header reads"}
 # What the module may cost above no filter, as a part of what the built-in filter costs.
@@ -41,6 +41,7 @@ def places(arguments) -> dict[str, tuple[str, list[dict]]]:
             found[f"module {workload}"] = (f"module: {title}", [ours(arguments.module, arguments.guest, workload)])
     found["lua"] = (f"Lua: {WORKLOADS['f1']}", [lua()])
     found["native"] = (f"module in C: {WORKLOADS['f1']}", [native(arguments.native)])
+    found["native host"] = ("module in C: the same, as a host does it", [native(arguments.native_host)])
     return found
 
 
@@ -48,7 +49,7 @@ def per_request(arguments, titles: dict[str, tuple[str, list[dict]]]) -> dict[st
     samples: dict[str, list[float]] = {place: [] for place in titles}
     with tempfile.TemporaryDirectory(prefix="proxywasm-bench-") as directory:
         filters = {place: chain for place, (_, chain) in titles.items()}
-        with Envoy(arguments.envoy, pathlib.Path(directory), filters) as envoy:
+        with one_processor(), Envoy(arguments.envoy, pathlib.Path(directory), filters) as envoy:
             for place in titles:
                 envoy.load(place, arguments.requests // 10, arguments.connections)
             for number in range(arguments.rounds):
@@ -156,6 +157,7 @@ def print_targets(requests: dict, once: dict) -> dict[str, dict]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("native", type=pathlib.Path, help="benches/envoy_one_header.c as a shared object")
+    parser.add_argument("native_host", type=pathlib.Path, help="the same, compiled with AS_A_HOST")
     parser.add_argument("guest", type=pathlib.Path)
     parser.add_argument("json", type=pathlib.Path)
     parser.add_argument("--module", type=pathlib.Path)
@@ -165,7 +167,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=41)
     parser.add_argument("--starts", type=int, default=7)
     arguments = parser.parse_args()
-    for name in ("native", "guest", "module"):
+    for name in ("native", "native_host", "guest", "module"):
         if getattr(arguments, name):
             setattr(arguments, name, getattr(arguments, name).resolve())
     version = subprocess.run([arguments.envoy, "--version"], capture_output=True, text=True, check=True).stdout.strip()

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A dynamic module of Envoy that reads one header of the request and adds one: the least that a filter in
- * native code costs. All that Envoy demands of a module is here; what it does not need does nothing. */
+ * native code costs. All that Envoy demands of a module is here; what it does not need does nothing.
+ *
+ * With AS_A_HOST it asks of Envoy what a host of plugins must besides: the sizes of the maps, which plugins
+ * are told, the route's choice anew, since a header of the request has changed, and the lengths of the
+ * bodies, which are to stay true. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,13 +16,15 @@ struct buffer {
     size_t length;
 };
 
-enum { request_headers = 0 };
+enum { request_headers = 0, response_headers = 2 };
 enum { proceed = 0 };
 
 bool envoy_dynamic_module_callback_http_get_header(void *filter, uint32_t map, struct buffer name,
                                                    struct buffer *value, size_t index, size_t *count);
 bool envoy_dynamic_module_callback_http_add_header(void *filter, uint32_t map, struct buffer name,
                                                    struct buffer value);
+size_t envoy_dynamic_module_callback_http_get_headers_size(void *filter, uint32_t map);
+void envoy_dynamic_module_callback_http_clear_route_cache(void *filter);
 
 #define HOOK(name) envoy_dynamic_module_on_##name
 #define FILTER_HOOK(name) HOOK(http_filter_##name)
@@ -58,6 +64,38 @@ const void *FILTER_HOOK(new)(void)
     return &instance;
 }
 
+#ifdef AS_A_HOST
+
+static void as_a_host(void *envoy, uint32_t map)
+{
+    const struct buffer length = {"content-length", 14};
+    struct buffer value;
+    (void)envoy_dynamic_module_callback_http_get_headers_size(envoy, map);
+    (void)envoy_dynamic_module_callback_http_get_header(envoy, map, length, &value, 0, NULL);
+    if (map == request_headers) {
+        envoy_dynamic_module_callback_http_clear_route_cache(envoy);
+    }
+}
+
+uint32_t FILTER_HOOK(response_headers)(void *envoy, const void *filter, bool end_of_stream);
+uint32_t FILTER_HOOK(response_headers)(void *envoy, const void *filter, bool end_of_stream)
+{
+    (void)filter, (void)end_of_stream;
+    as_a_host(envoy, response_headers);
+    return proceed;
+}
+
+#else
+
+static void as_a_host(void *envoy, uint32_t map)
+{
+    (void)envoy, (void)map;
+}
+
+PROCEED(response_headers)
+
+#endif
+
 uint32_t FILTER_HOOK(request_headers)(void *envoy, const void *filter, bool end_of_stream);
 uint32_t FILTER_HOOK(request_headers)(void *envoy, const void *filter, bool end_of_stream)
 {
@@ -67,12 +105,12 @@ uint32_t FILTER_HOOK(request_headers)(void *envoy, const void *filter, bool end_
     if (envoy_dynamic_module_callback_http_get_header(envoy, request_headers, read, &value, 0, NULL)) {
         envoy_dynamic_module_callback_http_add_header(envoy, request_headers, added, one);
     }
+    as_a_host(envoy, request_headers);
     return proceed;
 }
 
 PROCEED(request_body)
 PROCEED(request_trailers)
-PROCEED(response_headers)
 PROCEED(response_body)
 PROCEED(response_trailers)
 NOTHING(config_destroy)

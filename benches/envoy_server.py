@@ -55,7 +55,7 @@ def ours(module: pathlib.Path, guest: pathlib.Path, workload: str, vm_id: str = 
 
 
 def native(module: pathlib.Path) -> dict:
-    return dynamic_module("one_header", module, {})
+    return dynamic_module(module.stem, module, {})
 
 
 def lua() -> dict:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the benchmarks of servers have in common: the machine, a free port, a fixed number of requests."""
 
+import contextlib
 import os
 import pathlib
 import platform
@@ -12,6 +13,21 @@ import subprocess
 def machine() -> str:
     model = re.search(r"^model name\s*: (.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return f"{model[1] if model else platform.machine()}, {os.cpu_count()} vCPU"
+
+
+@contextlib.contextmanager
+def one_processor():
+    """Has all that is started in here, client and server, run on one processor.
+
+    A client on another one falls asleep where the server is slower than it is, and the interrupt that wakes it, some µs on a
+    virtual machine, counts as the server's time: slow requests would seem slower than they are. On one, a client is always woken
+    alike."""
+    all_of_them = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(all_of_them)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, all_of_them)
 
 
 def free_port() -> int:

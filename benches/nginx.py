@@ -17,7 +17,7 @@ import subprocess
 import tempfile
 import time
 
-from measure import free_port, machine, send
+from measure import free_port, machine, one_processor, send
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # Location, title, most CPU time in µs above `none` that it may cost, what ngx_wasm_module costs (NGINX 1.27.4, another
@@ -143,6 +143,7 @@ def main() -> None:
     for start in range(arguments.starts):
         print(f"bench-nginx: NGINX {start + 1} of {arguments.starts}", flush=True)
         with (
+            one_processor(),
             tempfile.TemporaryDirectory(prefix="proxywasm-bench-") as directory,
             Nginx(arguments.nginx, module, guest, pathlib.Path(directory)) as nginx,
         ):

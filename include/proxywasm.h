@@ -1379,6 +1379,15 @@ int32_t proxywasm_engine_config_set_parallel_compilation(struct proxywasm_engine
                                                          bool on);
 
 /**
+ * Whether the code of guests is optimized. Default on. Off: a fifth less CPU time to compile a module, a twentieth more to run it, since
+ * toolchains optimize modules themselves.
+ *
+ * Errors: INVALID_ARGUMENT.
+ */
+int32_t proxywasm_engine_config_set_optimization(struct proxywasm_engine_config *config,
+                                                 bool on);
+
+/**
  * Whether memory faults of guests are caught by handlers of SIGSEGV, SIGBUS, SIGILL and SIGFPE, installed for the process when the
  * first engine is made and passing on what is not theirs. Default on. Off: by checks in the compiled code, which are slower.
  *

@@ -235,6 +235,10 @@ class engine_config {
     check(proxywasm_engine_config_set_parallel_compilation(get(), on));
     return *this;
   }
+  engine_config &optimization(bool on) {
+    check(proxywasm_engine_config_set_optimization(get(), on));
+    return *this;
+  }
   engine_config &signal_traps(bool on) {
     check(proxywasm_engine_config_set_signal_traps(get(), on));
     return *this;

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use wasmtime::{Enabled, InstanceAllocationStrategy, Linker, PoolingAllocationConfig};
+use wasmtime::{Enabled, InstanceAllocationStrategy, Linker, OptLevel, PoolingAllocationConfig};
 
 /// Longest distance between two ticks that `start_ticker` and the configuration accept.
 const MAX_TICK: Duration = Duration::from_secs(10);
@@ -29,6 +29,7 @@ const KEEP_RESIDENT: usize = 256 << 10;
 #[derive(Clone)]
 pub struct EngineConfig {
     parallel_compilation: bool,
+    optimization: bool,
     signal_traps: bool,
     interruption: bool,
     max_stack: usize,
@@ -42,6 +43,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             parallel_compilation: false,
+            optimization: true,
             signal_traps: true,
             interruption: true,
             max_stack: 512 << 10,
@@ -54,7 +56,7 @@ impl Default for EngineConfig {
 }
 
 impl EngineConfig {
-    /// The defaults: one thread compiles, traps by signal, deadlines on, ticks of 10 ms, no pooling, no log.
+    /// The defaults: one thread compiles, optimized code, traps by signal, deadlines on, ticks of 10 ms, no pooling, no log.
     pub fn new() -> Self {
         Self::default()
     }
@@ -62,6 +64,12 @@ impl EngineConfig {
     /// Compiles with several threads. Not for a process that forks afterwards: a child that compiles would hang.
     pub fn parallel_compilation(&mut self, on: bool) -> &mut Self {
         self.parallel_compilation = on;
+        self
+    }
+
+    /// Whether code is optimized (the default), which makes it some twentieth faster and its compilation a fourth slower.
+    pub fn optimization(&mut self, on: bool) -> &mut Self {
+        self.optimization = on;
         self
     }
 
@@ -138,6 +146,7 @@ impl Engine {
     pub fn new(config: &EngineConfig) -> Result<Self> {
         let mut wasm = wasmtime::Config::new();
         wasm.parallel_compilation(config.parallel_compilation);
+        wasm.cranelift_opt_level(if config.optimization { OptLevel::Speed } else { OptLevel::None });
         wasm.signals_based_traps(config.signal_traps);
         wasm.epoch_interruption(config.interruption);
         wasm.max_wasm_stack(config.max_stack);

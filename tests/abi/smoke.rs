@@ -60,3 +60,14 @@ fn traps_are_caught_without_signal_handlers_too() {
     let outcome = setup.http(1).on_headers(Direction::Request, 1, true).unwrap();
     assert_eq!(outcome.failure.unwrap().kind(), ErrorKind::GuestTrap);
 }
+
+#[test]
+fn code_that_is_not_optimized_is_compiled_and_runs() {
+    let wasm = guest(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.eq (local.get 1) (i32.const 7)))"#,
+    );
+    let engine = Engine::new(EngineConfig::new().optimization(false)).unwrap();
+    let setup = Setup::on_engine(&engine, &Mock::default(), &[(&wasm, config())]).unwrap();
+    assert_eq!(setup.http(1).on_headers(Direction::Request, 7, true).unwrap().action, Action::Pause);
+    assert_eq!(setup.http(2).on_headers(Direction::Request, 6, true).unwrap().action, Action::Continue);
+}

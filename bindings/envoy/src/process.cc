@@ -35,6 +35,8 @@ const proxywasm::engine &process::engine() {
   if (!engine_) {
     proxywasm::engine_config config;
     config.log(proxywasm::log_level::warn, log_of_library, nullptr);
+    // Envoy compiles at each start and at each update of a plugin, on the thread that works on all other updates.
+    config.optimization(false);
     engine_.emplace(config);
     engine_->start_ticker();
   }

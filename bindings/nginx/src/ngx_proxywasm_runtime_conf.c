@@ -18,6 +18,7 @@
 typedef struct {
     ngx_flag_t         backtraces;
     ngx_flag_t         interruption;
+    ngx_flag_t         optimization;
     ngx_uint_t         compiler;
 } ngx_proxywasm_runtime_conf_t;
 
@@ -153,9 +154,19 @@ static const char  ngx_proxywasm_layout[] =
     "how much of it a plugin may have";
 
 
+/* places in the table of those that have an effect */
+
+#define NGX_PROXYWASM_INTERRUPTION  0
+#define NGX_PROXYWASM_OPT_LEVEL     1
+
+
 static ngx_proxywasm_flag_t  ngx_proxywasm_flags[] = {
 
     { ngx_string("epoch_interruption"), ngx_proxywasm_on_off, NULL, NULL },
+
+    /* "speed" and "speed_and_size" are the same */
+    { ngx_string("cranelift_opt_level"), ngx_proxywasm_opt_levels, NULL,
+      NULL },
 
     { ngx_string("debug_info"), ngx_proxywasm_on_off, "off",
       "there is no support for debuggers" },
@@ -203,9 +214,6 @@ static ngx_proxywasm_flag_t  ngx_proxywasm_flags[] = {
     { ngx_string("cranelift_nan_canonicalization"), ngx_proxywasm_on_off,
       "off", "the bits of a NaN are those of the processor" },
 
-    { ngx_string("cranelift_opt_level"), ngx_proxywasm_opt_levels, "speed",
-      "code is optimized for speed" },
-
     { ngx_string("profiler"), ngx_proxywasm_profilers, "none",
       "there is no support for profilers" },
 
@@ -234,6 +242,7 @@ ngx_proxywasm_runtime_create_conf(ngx_cycle_t *cycle)
 
     conf->backtraces = NGX_CONF_UNSET;
     conf->interruption = 1;
+    conf->optimization = 1;
 
     return conf;
 }
@@ -258,13 +267,19 @@ ngx_proxywasm_backtraces(ngx_cycle_t *cycle)
 int32_t
 ngx_proxywasm_set_runtime(ngx_cycle_t *cycle, proxywasm_engine_config *config)
 {
+    int32_t                        rc;
     ngx_proxywasm_runtime_conf_t  *conf;
 
     conf = (ngx_proxywasm_runtime_conf_t *)
                ngx_get_conf(cycle->conf_ctx, ngx_proxywasm_runtime_module);
 
-    return proxywasm_engine_config_set_interruption(config,
-                                                    conf->interruption);
+    rc = proxywasm_engine_config_set_interruption(config, conf->interruption);
+    if (rc != PROXYWASM_RESULT_OK) {
+        return rc;
+    }
+
+    return proxywasm_engine_config_set_optimization(config,
+                                                    conf->optimization);
 }
 
 
@@ -358,7 +373,11 @@ ngx_proxywasm_flag(ngx_conf_t *cf, ngx_command_t *cmd, void *conf)
         return NGX_CONF_ERROR;
     }
 
-    if (flag == ngx_proxywasm_flags) {
+    if (flag == &ngx_proxywasm_flags[NGX_PROXYWASM_OPT_LEVEL]) {
+        rcf->optimization = ngx_strcasecmp(value[2].data, (u_char *) "none")
+                            != 0;
+
+    } else if (flag == &ngx_proxywasm_flags[NGX_PROXYWASM_INTERRUPTION]) {
         rcf->interruption = ngx_strcasecmp(value[2].data, (u_char *) "on")
                             == 0;
 
