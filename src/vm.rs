@@ -236,43 +236,33 @@ impl Vm {
         callback: &'static str,
         run: impl FnOnce(&Exports, &mut Store<VmState>) -> wasmtime::Result<R>,
     ) -> Result<R> {
-        let ticks = context.plugin().deadline_ticks;
-        self.call_within(context, callback, ticks, run)
-    }
-
-    fn call_within<R>(
-        &self,
-        context: Context,
-        callback: &'static str,
-        ticks: u64,
-        run: impl FnOnce(&Exports, &mut Store<VmState>) -> wasmtime::Result<R>,
-    ) -> Result<R> {
-        let mut store = self.begin(context)?;
-        store.set_epoch_deadline(ticks);
-        match run(&self.exports, &mut store) {
-            Ok(value) => {
-                self.end(store);
-                Ok(value)
-            }
-            Err(error) => Err(self.fail(store, &error, callback)),
-        }
+        self.visit(context, |visit| visit.call(callback, run))
     }
 
     /// Runs several callbacks in a row in one context, for little more than one call costs beside them. What hostcalls put off is
     /// done after the last.
-    pub(crate) fn visit(
+    pub(crate) fn visit<R>(
         &self,
         context: Context,
-        run: impl FnOnce(&mut Visit<'_>) -> wasmtime::Result<()>,
-    ) -> Result<()> {
+        run: impl FnOnce(&mut Visit<'_>) -> wasmtime::Result<R>,
+    ) -> Result<R> {
         let ticks = context.plugin().deadline_ticks;
+        self.visit_within(context, ticks, run)
+    }
+
+    fn visit_within<R>(
+        &self,
+        context: Context,
+        ticks: u64,
+        run: impl FnOnce(&mut Visit<'_>) -> wasmtime::Result<R>,
+    ) -> Result<R> {
         let mut store = self.begin(context)?;
         let mut visit = Visit { exports: &self.exports, store: &mut store, ticks, callback: "" };
         let (result, callback) = (run(&mut visit), visit.callback);
         match result {
-            Ok(()) => {
+            Ok(value) => {
                 self.end(store);
-                Ok(())
+                Ok(value)
             }
             Err(error) => Err(self.fail(store, &error, callback)),
         }
@@ -389,19 +379,25 @@ impl Vm {
         let ticks = plugin.start_deadline_ticks;
         let (vm_size, size) =
             (plugin.config().vm_configuration.len() as u32, plugin.config().configuration.len() as u32);
-        self.call_within(context.clone(), "proxy_on_context_create", ticks, |exports, store| {
-            exports.on_context_create.as_ref().map_or(Ok(()), |create| create.call(store, (id, 0)))
+        self.visit_within(context.clone(), ticks, |visit| {
+            visit.call("proxy_on_context_create", |exports, store| {
+                exports.on_context_create.as_ref().map_or(Ok(()), |create| create.call(store, (id, 0)))
+            })
         })?;
-        let accepted = self.call_within(context.clone(), "proxy_on_vm_start", ticks, |exports, store| {
-            exports.on_vm_start.as_ref().map_or(Ok(1), |start| start.call(store, (id, vm_size)))
+        let accepted = self.visit_within(context.clone(), ticks, |visit| {
+            visit.call("proxy_on_vm_start", |exports, store| {
+                exports.on_vm_start.as_ref().map_or(Ok(1), |start| start.call(store, (id, vm_size)))
+            })
         })?;
         self.accept(&root, accepted, "proxy_on_vm_start")?;
-        let accepted = self.call_within(context, "proxy_on_configure", ticks, |exports, store| {
-            store.data_mut().configuring = true;
-            let accepted =
-                exports.on_configure.as_ref().map_or(Ok(1), |configure| configure.call(&mut *store, (id, size)));
-            store.data_mut().configuring = false;
-            accepted
+        let accepted = self.visit_within(context, ticks, |visit| {
+            visit.call("proxy_on_configure", |exports, store| {
+                store.data_mut().configuring = true;
+                let accepted =
+                    exports.on_configure.as_ref().map_or(Ok(1), |configure| configure.call(&mut *store, (id, size)));
+                store.data_mut().configuring = false;
+                accepted
+            })
         })?;
         self.accept(&root, accepted, "proxy_on_configure")?;
         Ok(root)
