@@ -36,7 +36,18 @@ build: ## the library, into target/release
 	@packaging/link-soname.sh target/release
 
 .PHONY: test
-test: test-rust test-c test-install test-example test-conformance test-nginx test-envoy ## every test
+test: test-parts test-rust test-c test-install test-example test-conformance test-nginx test-envoy ## every test
+
+# The library and the tests in Rust. Side by side, because the last minutes of the library's build keep one core only.
+.PHONY: test-parts
+test-parts:
+	$(SETUP) base rust
+	@$(MAKE) --no-print-directory -j 2 build rust-tests
+
+.PHONY: rust-tests
+rust-tests:
+	@echo "rust-tests: cargo test --no-run"
+	@$(ENV) cargo test --locked --features fault-injection --no-run
 
 .PHONY: test-rust
 test-rust: filters ## the tests of the core and the C boundary, in Rust
@@ -77,7 +88,7 @@ test-example: ## the example proxy's own test
 	    $(MAKE) --no-print-directory filters example && echo "test-example: cpp-example/test.sh" && cpp-example/test.sh; \
 	else echo "SKIPPED test-example: there is no cpp-example/test.sh"; fi
 
-# What the conformance kit runs: hosts and plugins. Side by side, because the last minutes of the library's build keep one core only.
+# What the conformance kit runs: hosts and plugins. Side by side, for the same reason.
 .PHONY: conformance-parts
 conformance-parts:
 	$(SETUP) base conformance
