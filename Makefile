@@ -184,6 +184,12 @@ soak-envoy: envoy guests filters ## Envoy under load with plugins that fail, and
 	$(SETUP) conformance
 	@PYTHONPATH=tests/e2e build/tools/venv/bin/python tests/envoy/soak.py
 
+.PHONY: test-envoy-versions
+test-envoy-versions: envoy guests filters ## the kit with the module in the last Envoys of 1.38 and 1.39, or VERSION=NUMBER
+	@echo "test-envoy-versions: tests/envoy/versions.sh"
+	$(SETUP) conformance
+	@tests/envoy/versions.sh $(VERSION)
+
 .PHONY: memcheck-envoy
 memcheck-envoy: envoy guests filters ## cases of the kit with stock Envoy and the module under valgrind
 	@echo "memcheck-envoy: tests/envoy/memcheck.sh"
@@ -256,7 +262,7 @@ stage: build
 clean: ## removes what the targets above made; keeps build/tools
 	rm -rf target build/stage build/tests-c build/tests-c.log build/install-test build/cpp-example build/cpp-example.log
 	rm -rf $(ENVOY_TESTS) $(ENVOY_TESTS).log build/libenvoy_one_header.so build/libenvoy_one_header_host.so build/bench-envoy.json
-	rm -rf build/envoy build/envoy-memcheck
+	rm -rf build/envoy build/envoy-memcheck build/envoy-versions
 	rm -rf build/nginx build/nginx-asan build/nginx-install build/nginx-source build/nginx-versions build/install-nginx-test
 	@$(MAKE) --no-print-directory -C examples/filters clean
 	@$(MAKE) --no-print-directory -C tests/guests clean

@@ -101,7 +101,7 @@ status get_attribute(const attribute_source &source, void *filter, std::string_v
                      std::string_view &value) {
   const entry *found = std::lower_bound(std::begin(table), std::end(table), path,
                                         [](const entry &one, std::string_view wanted) { return one.path < wanted; });
-  if (found == std::end(table) || found->path != path) {
+  if (source.text == nullptr || found == std::end(table) || found->path != path) {
     return status::not_found;
   }
   if (found->type == kind::text) {

@@ -8,6 +8,10 @@
 #include <cstdint>
 #include <string_view>
 
+// Null in an Envoy that does not have it yet, so that the module loads there, too.
+#define SINCE_1_39 [[gnu::weak]]
+#define SINCE_1_40 [[gnu::weak]]
+
 namespace proxywasm_envoy::abi {
 
 // What envoy_dynamic_module_on_program_init answers.
@@ -219,7 +223,7 @@ bool envoy_dynamic_module_callback_http_filter_get_attribute_string(void *filter
 bool envoy_dynamic_module_callback_http_filter_get_attribute_int(void *filter, attribute id, std::uint64_t *value);
 bool envoy_dynamic_module_callback_http_filter_get_attribute_bool(void *filter, attribute id, bool *value);
 // Writes a struct that grows with versions: give it room for 64 numbers of 8 bytes. The first is the start, in ns since 1970.
-void envoy_dynamic_module_callback_http_get_timing_info(void *filter, void *info);
+SINCE_1_40 void envoy_dynamic_module_callback_http_get_timing_info(void *filter, void *info);
 bool envoy_dynamic_module_callback_http_get_metadata_string(void *filter, metadata_source source, buffer space,
                                                             buffer key, buffer *value);
 bool envoy_dynamic_module_callback_http_get_metadata_number(void *filter, metadata_source source, buffer space,
@@ -253,23 +257,22 @@ metrics_result envoy_dynamic_module_callback_http_filter_config_define_gauge(voi
 metrics_result envoy_dynamic_module_callback_http_filter_config_define_histogram(void *config, buffer name,
                                                                                  const buffer *labels,
                                                                                  std::size_t count, std::size_t *id);
-metrics_result envoy_dynamic_module_callback_http_filter_config_increment_counter(void *config, std::size_t id,
-                                                                                  const buffer *labels,
-                                                                                  std::size_t count,
-                                                                                  std::uint64_t value);
-metrics_result envoy_dynamic_module_callback_http_filter_config_increment_gauge(void *config, std::size_t id,
-                                                                                const buffer *labels, std::size_t count,
-                                                                                std::uint64_t value);
-metrics_result envoy_dynamic_module_callback_http_filter_config_decrement_gauge(void *config, std::size_t id,
-                                                                                const buffer *labels, std::size_t count,
-                                                                                std::uint64_t value);
-metrics_result envoy_dynamic_module_callback_http_filter_config_set_gauge(void *config, std::size_t id,
-                                                                          const buffer *labels, std::size_t count,
-                                                                          std::uint64_t value);
-metrics_result envoy_dynamic_module_callback_http_filter_config_record_histogram_value(void *config, std::size_t id,
-                                                                                       const buffer *labels,
-                                                                                       std::size_t count,
-                                                                                       std::uint64_t value);
+SINCE_1_39 metrics_result envoy_dynamic_module_callback_http_filter_config_increment_counter(
+    void *config, std::size_t id, const buffer *labels, std::size_t count, std::uint64_t value);
+SINCE_1_39 metrics_result envoy_dynamic_module_callback_http_filter_config_increment_gauge(void *config, std::size_t id,
+                                                                                           const buffer *labels,
+                                                                                           std::size_t count,
+                                                                                           std::uint64_t value);
+SINCE_1_39 metrics_result envoy_dynamic_module_callback_http_filter_config_decrement_gauge(void *config, std::size_t id,
+                                                                                           const buffer *labels,
+                                                                                           std::size_t count,
+                                                                                           std::uint64_t value);
+SINCE_1_39 metrics_result envoy_dynamic_module_callback_http_filter_config_set_gauge(void *config, std::size_t id,
+                                                                                     const buffer *labels,
+                                                                                     std::size_t count,
+                                                                                     std::uint64_t value);
+SINCE_1_39 metrics_result envoy_dynamic_module_callback_http_filter_config_record_histogram_value(
+    void *config, std::size_t id, const buffer *labels, std::size_t count, std::uint64_t value);
 
 // ---- TCP: data of a connection, and its course ----
 std::uint32_t envoy_dynamic_module_callback_network_filter_get_worker_index(void *filter);
@@ -300,9 +303,12 @@ bool envoy_dynamic_module_callback_network_filter_get_cluster_host_count(void *f
                                                                          std::size_t *healthy, std::size_t *degraded);
 
 // ---- TCP: attributes, metadata, filter state ----
-bool envoy_dynamic_module_callback_network_filter_get_attribute_string(void *filter, attribute id, buffer *value);
-bool envoy_dynamic_module_callback_network_filter_get_attribute_int(void *filter, attribute id, std::uint64_t *value);
-bool envoy_dynamic_module_callback_network_filter_get_attribute_bool(void *filter, attribute id, bool *value);
+SINCE_1_39 bool envoy_dynamic_module_callback_network_filter_get_attribute_string(void *filter, attribute id,
+                                                                                  buffer *value);
+SINCE_1_39 bool envoy_dynamic_module_callback_network_filter_get_attribute_int(void *filter, attribute id,
+                                                                               std::uint64_t *value);
+SINCE_1_39 bool envoy_dynamic_module_callback_network_filter_get_attribute_bool(void *filter, attribute id,
+                                                                                bool *value);
 bool envoy_dynamic_module_callback_network_filter_get_upstream_host_address(void *filter, buffer *address,
                                                                             std::uint32_t *port);
 bool envoy_dynamic_module_callback_network_get_dynamic_metadata_string(void *filter, buffer space, buffer key,
@@ -323,16 +329,19 @@ metrics_result envoy_dynamic_module_callback_network_filter_config_define_gauge(
                                                                                 std::size_t *id);
 metrics_result envoy_dynamic_module_callback_network_filter_config_define_histogram(void *config, buffer name,
                                                                                     std::size_t *id);
-metrics_result envoy_dynamic_module_callback_network_filter_config_increment_counter(void *config, std::size_t id,
-                                                                                     std::uint64_t value);
-metrics_result envoy_dynamic_module_callback_network_filter_config_increment_gauge(void *config, std::size_t id,
-                                                                                   std::uint64_t value);
-metrics_result envoy_dynamic_module_callback_network_filter_config_decrement_gauge(void *config, std::size_t id,
-                                                                                   std::uint64_t value);
-metrics_result envoy_dynamic_module_callback_network_filter_config_set_gauge(void *config, std::size_t id,
-                                                                             std::uint64_t value);
-metrics_result envoy_dynamic_module_callback_network_filter_config_record_histogram_value(void *config, std::size_t id,
-                                                                                          std::uint64_t value);
+SINCE_1_39 metrics_result envoy_dynamic_module_callback_network_filter_config_increment_counter(void *config,
+                                                                                                std::size_t id,
+                                                                                                std::uint64_t value);
+SINCE_1_39 metrics_result envoy_dynamic_module_callback_network_filter_config_increment_gauge(void *config,
+                                                                                              std::size_t id,
+                                                                                              std::uint64_t value);
+SINCE_1_39 metrics_result envoy_dynamic_module_callback_network_filter_config_decrement_gauge(void *config,
+                                                                                              std::size_t id,
+                                                                                              std::uint64_t value);
+SINCE_1_39 metrics_result envoy_dynamic_module_callback_network_filter_config_set_gauge(void *config, std::size_t id,
+                                                                                        std::uint64_t value);
+SINCE_1_39 metrics_result envoy_dynamic_module_callback_network_filter_config_record_histogram_value(
+    void *config, std::size_t id, std::uint64_t value);
 
 // ---- Bootstrap extensions ----
 void *envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_new(void *config);

@@ -69,6 +69,9 @@ struct metric_ids::target {
 
 std::optional<std::size_t> metric_ids::define_in(metric_type type, std::string_view name, const abi::buffer *labels,
                                                  std::size_t count) const {
+  if (envoy_.increment_counter == nullptr) {
+    return std::nullopt;  // Envoy 1.38 counts for streams only
+  }
   std::size_t id = 0;
   const metric_api::define define = envoy_.definitions[static_cast<std::size_t>(type)];
   return define(config_, name, labels, count, &id) == abi::metrics_result::success ? std::optional(id) : std::nullopt;

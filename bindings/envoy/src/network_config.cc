@@ -19,15 +19,21 @@ abi::metrics_result change(void *config, std::size_t id, const abi::buffer *, st
   return Change(config, id, value);
 }
 
+// None, where this Envoy has none.
+template <abi::metrics_result (*Change)(void *, std::size_t, std::uint64_t)>
+metric_api::change change_if_any() {
+  return Change == nullptr ? nullptr : change<Change>;
+}
+
 const metric_api network_metrics = {
     {define<abi::envoy_dynamic_module_callback_network_filter_config_define_counter>,
      define<abi::envoy_dynamic_module_callback_network_filter_config_define_gauge>,
      define<abi::envoy_dynamic_module_callback_network_filter_config_define_histogram>},
-    change<abi::envoy_dynamic_module_callback_network_filter_config_increment_counter>,
-    change<abi::envoy_dynamic_module_callback_network_filter_config_increment_gauge>,
-    change<abi::envoy_dynamic_module_callback_network_filter_config_decrement_gauge>,
-    change<abi::envoy_dynamic_module_callback_network_filter_config_set_gauge>,
-    change<abi::envoy_dynamic_module_callback_network_filter_config_record_histogram_value>,
+    change_if_any<abi::envoy_dynamic_module_callback_network_filter_config_increment_counter>(),
+    change_if_any<abi::envoy_dynamic_module_callback_network_filter_config_increment_gauge>(),
+    change_if_any<abi::envoy_dynamic_module_callback_network_filter_config_decrement_gauge>(),
+    change_if_any<abi::envoy_dynamic_module_callback_network_filter_config_set_gauge>(),
+    change_if_any<abi::envoy_dynamic_module_callback_network_filter_config_record_histogram_value>(),
     false,
 };
 

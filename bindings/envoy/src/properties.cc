@@ -127,6 +127,9 @@ timing read_timing(void *filter) {
 
 std::optional<std::int64_t> find_time(void *filter, std::string_view path) {
   using namespace std::string_view_literals;
+  if (abi::envoy_dynamic_module_callback_http_get_timing_info == nullptr) {
+    return std::nullopt;
+  }
   if (path == "request\0time"sv) {
     return read_timing(filter)[start];
   }
