@@ -4,8 +4,7 @@
  * native code costs. All that Envoy demands of a module is here; what it does not need does nothing.
  *
  * With AS_A_HOST it asks of Envoy what a host of plugins must besides: the sizes of the maps, which plugins
- * are told, the route's choice anew, since a header of the request has changed, and the lengths of the
- * bodies, which are to stay true. */
+ * are told, and the route's choice anew, since a header of the request has changed. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -68,10 +67,7 @@ const void *FILTER_HOOK(new)(void)
 
 static void as_a_host(void *envoy, uint32_t map)
 {
-    const struct buffer length = {"content-length", 14};
-    struct buffer value;
     (void)envoy_dynamic_module_callback_http_get_headers_size(envoy, map);
-    (void)envoy_dynamic_module_callback_http_get_header(envoy, map, length, &value, 0, NULL);
     if (map == request_headers) {
         envoy_dynamic_module_callback_http_clear_route_cache(envoy);
     }
