@@ -71,7 +71,8 @@ def test_refused(site):
     proxy = site(probe(on=ADD), change=change)
     assert [proxy.get("/bad").status for _ in range(2)] == [503, 503]
     assert seen(proxy, "/") == ["of the filter"]
-    assert any("of a route did not start" in line for line in proxy.server.book.lines)
+    book = proxy.server.book
+    assert book.wait(lambda: any("of a route did not start" in line for line in book.lines))
 
 
 def test_refused_open(site):
