@@ -2,7 +2,9 @@
 //! What the contexts of a VM share, and what each of them keeps.
 
 use std::cell::{OnceCell, RefCell};
+use std::collections::hash_map::RandomState;
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, Hasher};
 use std::rc::Rc;
 use std::time::UNIX_EPOCH;
 
@@ -33,9 +35,15 @@ pub fn shared<Result>(with: impl FnOnce(&mut Shared) -> Result) -> Result {
     SHARED.with_borrow_mut(with)
 }
 
-/// The time at which this VM first ran a callback, in hex.
+/// What no other VM has: the time at which this one first ran a callback, mixed with what WASI gives a hasher of chance. Time alone
+/// is not enough: to a clock that tells µs, the VMs of two workers may start at the same one.
 fn vm_name() -> String {
-    NAME.with(|name| name.get_or_init(|| format!("{:x}", now())).clone())
+    let make = || {
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_u64(now());
+        format!("{:016x}", hasher.finish())
+    };
+    NAME.with(|name| name.get_or_init(make).clone())
 }
 
 /// The proxy's clock, in nanoseconds.
