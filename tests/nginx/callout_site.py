@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import tempfile
 import threading
-import time
 from pathlib import Path
 
 from hosts import nginx
@@ -61,10 +60,8 @@ class Site:
         return reply.reports.result("request_headers", "call")
 
     def log(self, part: str, timeout=3) -> list[str]:
-        end = time.monotonic() + timeout
-        while not (found := [line for line in self.server.book.lines if part in line]) and time.monotonic() < end:
-            time.sleep(0.02)
-        return found
+        book = self.server.book
+        return book.wait(lambda: [line for line in book.lines if part in line], timeout)
 
     def close(self) -> int | None:
         self.proxy.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hosts.nginx import HTTP_MODULE, MODULES
+from http_site import logged
 from kit.setup import GUESTS
 
 PROBE = f"{GUESTS}/probe.wasm"
@@ -85,11 +86,6 @@ def lines(proxy, text):
     return [line for line in proxy.server.book.lines if text in line]
 
 
-def wait_for(proxy, text, count=1):
-    """Whether so many lines of the log have that text, which comes in by itself."""
-    return proxy.server.book.wait(lambda: len(lines(proxy, text)) >= count)
-
-
 # ---- All of them ----
 
 
@@ -109,7 +105,7 @@ def test_all_directives(nginx, upstream, compat):
     reply = proxy.get("/inner/most", probe={"request_headers": [*steps, ["pause"]]})
     assert (reply.status, reply.body) == (200, b"ok\n")
 
-    assert wait_for(proxy, '"v8" is skipped: ')
+    assert logged(proxy, '"v8" is skipped: ')
     for name in FLAGS:
         told = bool(lines(proxy, f'the flag "{name}" has no effect: '))
         assert told == (name not in ("epoch_interruption", "cranelift_opt_level", "strategy")), name
@@ -143,7 +139,7 @@ def test_without_interruption(nginx):
     proxy = nginx(wasm=loop, server=server)
     assert proxy.get(probe=None, scripts={}).status == 503
     proxy = nginx(wasm=loop + "wasmtime { flag epoch_interruption off; }", server=server)
-    assert wait_for(proxy, 'the flag "epoch_interruption" is off: ')
+    assert logged(proxy, 'the flag "epoch_interruption" is off: ')
     with proxy.connect() as connection:
         connection.send_head(scripts={})
         assert connection.quiet_for(1)
@@ -262,7 +258,7 @@ def test_backtraces(nginx, directive, shown):
     for _ in range(2):
         assert proxy.get(probe={"request_headers": [["trap"]]}).status == 503
         assert proxy.get().status == 200
-    assert wait_for(proxy, "failed in proxy_on_request_headers", 2)
+    assert logged(proxy, "failed in proxy_on_request_headers", 2)
     assert bool(lines(proxy, "wasm backtrace:")) == shown
     assert bool(lines(proxy, "!proxy_on_request_headers")) == shown
     # And while plugins are tried.
@@ -466,7 +462,7 @@ def test_buffers(nginx, upstream):
     reply = proxy.get("/holding", scripts={}, upstream=pieces(6, 500))
     assert reply.status == 500 and b"x" not in reply.body
     said = 'hold back more of the response than "wasm_response_body_buffers" lets them'
-    assert wait_for(proxy, said) and len(lines(proxy, said)) == 1
+    assert logged(proxy, said) and len(lines(proxy, said)) == 1
 
     # Where the headers are on their way, the end is a broken one.
     with proxy.connect() as connection:
