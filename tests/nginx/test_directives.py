@@ -22,7 +22,7 @@ FLAGS = {
     **dict.fromkeys(("multi_memory", "memory64"), None),
     "max_wasm_stack": "1m",
     "strategy": "cranelift",
-    "cranelift_opt_level": "speed_and_size",
+    "cranelift_opt_level": "none",
     "profiler": "perfmap",
     "static_memory_maximum_size": "1m",
     "static_memory_guard_size": "64k",
@@ -120,7 +120,7 @@ HERE = {
     **dict.fromkeys(("debug_info", "consume_fuel", "parallel_compilation"), "off"),
     **dict.fromkeys(("cranelift_debug_verifier", "cranelift_nan_canonicalization"), "OFF"),
     "strategy": "auto",
-    "cranelift_opt_level": "none",
+    "cranelift_opt_level": "speed",
     "profiler": "none",
     "epoch_interruption": "on",
 }
